@@ -1,0 +1,1 @@
+//! The program on the target: it plans, journals, converges, verifies, and undoes.

@@ -1,0 +1,3 @@
+//! The agent: speaks over its own stdin and stdout.
+
+fn main() {}

@@ -1,0 +1,5 @@
+//! The controller.
+
+fn main() -> std::process::ExitCode {
+    rollbook::cli::main()
+}

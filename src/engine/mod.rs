@@ -1,0 +1,1 @@
+//! Which hosts, in which order; one state machine per host.

@@ -1,0 +1,94 @@
+//! Hosts, groups, and how each host is reached.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    base::Secret,
+    model::{ids::HostName, node::Node},
+};
+
+/// All that the inventory says, merged: every host with the variables that hold for it.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// The hosts, in the order of the file.
+    pub hosts: Vec<Arc<Host>>,
+    /// The groups by name, each with its hosts (its children's included) in the order of the file. `all` holds
+    /// every host.
+    pub groups: BTreeMap<String, Vec<HostName>>,
+}
+
+/// A host with everything that holds for it.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Its name.
+    pub name: HostName,
+    /// The groups that it is in, `all` first, outer before inner.
+    pub groups: Vec<String>,
+    /// Its variables: all, groups from the outside in, the host's own. Connection values are not among them.
+    pub vars: BTreeMap<String, Node>,
+    /// How it is reached.
+    pub connection: Connection,
+}
+
+/// How a host is reached. `None` leaves it to the transport's default (for ssh: ssh_config's, then ssh's own).
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    /// Address or name to connect to; the host's name otherwise.
+    pub address: Option<String>,
+    /// TCP port.
+    pub port: Option<u16>,
+    /// Login name.
+    pub user: Option<String>,
+    /// Which transport.
+    pub transport: Transport,
+    /// Private key file.
+    pub key_file: Option<String>,
+    /// Login password. Better left to the prompt or to `ROLLBOOK_PASSWORD`.
+    pub password: Option<Secret>,
+    /// Password for sudo. Better left to the prompt or to `ROLLBOOK_BECOME_PASSWORD`.
+    pub become_password: Option<Secret>,
+    /// Whom to become; overrides the runbook's `become`.
+    pub become_user: Option<Become>,
+    /// known_hosts files to look in; the user's and the system's otherwise.
+    pub known_hosts: Option<Vec<String>>,
+    /// Folder on the target for the agent program, where the default ones cannot be used.
+    pub agent_dir: Option<String>,
+    /// Arguments for the system's ssh (`transport: openssh` only).
+    pub ssh_args: Vec<String>,
+}
+
+/// A way to get a duplex byte pipe to the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// libssh2.
+    #[default]
+    Ssh2,
+    /// The system's ssh.
+    Openssh,
+    /// This machine, no network.
+    Local,
+}
+
+impl Transport {
+    /// The word that the user writes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Ssh2 => "ssh2",
+            Transport::Openssh => "openssh",
+            Transport::Local => "local",
+        }
+    }
+}
+
+/// Whom the agent runs as.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Become {
+    /// The login user.
+    #[default]
+    No,
+    /// root, by sudo.
+    Root,
+    /// This user, by sudo.
+    User(String),
+}

@@ -1,0 +1,193 @@
+//! What a step may observe: the host, with what earlier steps of a plan would have done laid over it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    base::ByteText,
+    model::{
+        change::CommandSpec,
+        event::Output,
+        facts::Facts,
+        state::{Content, GroupState, Id, PathState, Resource, State, UserState},
+    },
+    resources::{self, Halt},
+    target::{Blobs, Probe},
+};
+
+/// What a step may observe. It cannot write.
+pub trait View {
+    /// The state of a resource.
+    fn observe(&mut self, resource: &Resource) -> Result<State, Halt>;
+
+    /// The bytes of a file whose state has `content`, at most 16 MiB.
+    fn bytes(&mut self, path: &ByteText, content: &Content) -> Result<Vec<u8>, Halt>;
+
+    /// The full paths of what is in a directory, sorted.
+    fn list(&mut self, path: &ByteText) -> Result<Vec<ByteText>, Halt>;
+
+    /// Runs a command that only looks (a guard). In a plan that has already staged changes, a look that cannot be
+    /// started is [`Halt::Unknown`]: an earlier step may bring the program.
+    fn ask(&mut self, command: &CommandSpec) -> Result<Output, Halt>;
+
+    /// Takes bytes that a wanted state will refer to.
+    fn put(&mut self, bytes: Vec<u8>) -> Content;
+
+    /// What is true of the host.
+    fn facts(&self) -> &Facts;
+
+    /// Whether this is a plan: what only an apply can show is [`Halt::Unknown`].
+    fn planning(&self) -> bool;
+
+    /// Whether earlier steps of this plan would have changed something.
+    fn staged(&self) -> bool;
+
+    /// A path's state.
+    fn path(&mut self, path: &ByteText) -> Result<PathState, Halt> {
+        match self.observe(&Resource::Path(path.clone()))? {
+            State::Path(state) => Ok(state),
+            other => unreachable!("a path has a path's state, not {other:?}"),
+        }
+    }
+
+    /// A user's number by name, or the number itself where `name` is one.
+    fn uid(&mut self, name: &str) -> Result<Id, Halt> {
+        match self.observe(&Resource::User(name.to_owned()))? {
+            State::User(UserState::Present(entry)) => {
+                Ok(entry.uid.map_or_else(|| Id::ToBe(name.to_owned()), Id::Number))
+            }
+            _ => name.parse().map(Id::Number).map_err(|_| Halt::Failed(format!("there is no user {name:?}"))),
+        }
+    }
+
+    /// A group's number by name, or the number itself where `name` is one.
+    fn gid(&mut self, name: &str) -> Result<Id, Halt> {
+        match self.observe(&Resource::Group(name.to_owned()))? {
+            State::Group(GroupState::Present { gid, .. }) => {
+                Ok(gid.map_or_else(|| Id::ToBe(name.to_owned()), Id::Number))
+            }
+            _ => name.parse().map(Id::Number).map_err(|_| Halt::Failed(format!("there is no group {name:?}"))),
+        }
+    }
+}
+
+/// The view of a host.
+pub struct HostView<'a> {
+    probe: &'a Probe,
+    blobs: &'a mut Blobs,
+    overlay: &'a Overlay,
+    environment: &'a BTreeMap<String, String>,
+    planning: bool,
+}
+
+/// What earlier steps of a plan would have done. Empty in an apply.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    states: HashMap<Resource, State>,
+}
+
+impl Overlay {
+    /// Lays a state over the host.
+    pub fn lay(&mut self, resource: Resource, state: State) {
+        self.states.insert(resource, state);
+    }
+
+    /// The state laid over `resource`: its own, or absence where a folder above it was absent, a file or a link in
+    /// the plan.
+    fn find(&self, resource: &Resource) -> Option<State> {
+        if let Some(state) = self.states.get(resource) {
+            return Some(state.clone());
+        }
+        let Resource::Path(path) = resource else { return None };
+        let above = path.as_path().ancestors().skip(1);
+        for folder in above {
+            match self.states.get(&Resource::Path(folder.into())) {
+                Some(State::Path(PathState::Directory { .. })) | None => {}
+                Some(_) => return Some(State::Path(PathState::Absent)),
+            }
+        }
+        None
+    }
+}
+
+impl<'a> HostView<'a> {
+    /// A view of the host with `overlay` laid over it; commands get `environment`.
+    pub fn new(
+        probe: &'a Probe,
+        blobs: &'a mut Blobs,
+        overlay: &'a Overlay,
+        environment: &'a BTreeMap<String, String>,
+        planning: bool,
+    ) -> Self {
+        HostView { probe, blobs, overlay, environment, planning }
+    }
+}
+
+impl View for HostView<'_> {
+    fn observe(&mut self, resource: &Resource) -> Result<State, Halt> {
+        match self.overlay.find(resource) {
+            Some(state) => Ok(state),
+            None => resources::observe(self.probe, resource),
+        }
+    }
+
+    fn bytes(&mut self, path: &ByteText, content: &Content) -> Result<Vec<u8>, Halt> {
+        if let Some(bytes) = self.blobs.bytes(content) {
+            return bytes.map_err(|error| Halt::io(format_args!("reading the content of {path}"), &error));
+        }
+        let bytes = self.probe.read(path).map_err(|error| Halt::io(format_args!("reading {path}"), &error))?;
+        if Content::of(&bytes) != *content {
+            return Err(Halt::Failed(format!("{path} changed while it was read")));
+        }
+        Ok(bytes)
+    }
+
+    fn list(&mut self, path: &ByteText) -> Result<Vec<ByteText>, Halt> {
+        let resource = Resource::Path(path.clone());
+        let mut found = match self.overlay.find(&resource) {
+            Some(_) => Vec::new(),
+            None => self.probe.list(path).map_err(|error| Halt::io(format_args!("listing {path}"), &error))?,
+        };
+        found.retain(|child| !self.overlay.states.contains_key(&Resource::Path(child.clone())));
+        for (resource, state) in &self.overlay.states {
+            if let Resource::Path(child) = resource
+                && child.as_path().parent() == Some(path.as_path())
+                && !state.is_absent()
+            {
+                found.push(child.clone());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn ask(&mut self, command: &CommandSpec) -> Result<Output, Halt> {
+        let mut command = command.clone();
+        for (name, value) in self.environment {
+            command.environment.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        match self.probe.ask(&command) {
+            Ok(output) => Ok(output),
+            Err(_) if self.planning && self.staged() => Err(Halt::Unknown(format!(
+                "{:?} cannot be run yet; an earlier step may bring it",
+                command.argv.first().map_or("", String::as_str)
+            ))),
+            Err(error) => Err(Halt::io(format_args!("running {:?}", command.argv.join(" ")), &error)),
+        }
+    }
+
+    fn put(&mut self, bytes: Vec<u8>) -> Content {
+        self.blobs.put(bytes)
+    }
+
+    fn facts(&self) -> &Facts {
+        self.probe.facts()
+    }
+
+    fn planning(&self) -> bool {
+        self.planning
+    }
+
+    fn staged(&self) -> bool {
+        !self.overlay.states.is_empty()
+    }
+}

@@ -1,0 +1,1 @@
+//! YAML to model, every value with its place.

@@ -1,0 +1,253 @@
+//! Programs: started from argument vectors in a process group of their own, both streams drained, output capped
+//! and counted, ended by deadline or cancellation.
+
+use std::{
+    io::{self, Read, Write},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::model::{
+    change::CommandSpec,
+    event::{Capped, Output},
+};
+
+/// Bytes kept of the beginning and of the end of each stream.
+const HEAD_BYTES: usize = 16 * 1024;
+const TAIL_BYTES: usize = 48 * 1024;
+
+/// How long a process group may take to end by itself after SIGTERM.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long the streams are read on after the program's end, for a child that kept them open.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// The process group that runs now, and whether the run was cancelled. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Running(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    cancelled: AtomicBool,
+    group: Mutex<Option<Pid>>,
+}
+
+impl Running {
+    /// Ends what runs now; nothing is started any more until [`Running::resume`].
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::SeqCst);
+        if let Some(group) = *self.group() {
+            let _already_gone = kill_process_group(group, Signal::TERM);
+        }
+    }
+
+    /// Lets programs start again: the way back needs them.
+    pub fn resume(&self) {
+        self.0.cancelled.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether the run was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::SeqCst)
+    }
+
+    fn group(&self) -> std::sync::MutexGuard<'_, Option<Pid>> {
+        self.0.group.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Runs a command to its end. An error means that it could not be started.
+pub fn run(spec: &CommandSpec, running: &Running) -> io::Result<Output> {
+    if running.is_cancelled() {
+        return Err(io::Error::new(io::ErrorKind::Interrupted, "cancelled"));
+    }
+    let mut child = start(spec)?;
+    let group = Pid::from_child(&child);
+    *running.group() = Some(group);
+    let feeder = feed(&mut child, spec.stdin.clone());
+    let stdout = drain(child.stdout.take().expect("stdout is piped"));
+    let stderr = drain(child.stderr.take().expect("stderr is piped"));
+    let ended = wait(&mut child, group, spec.timeout_s.map(Duration::from_secs), running);
+    *running.group() = None;
+    let (status, timed_out) = ended?;
+    let until = Instant::now() + LINGER;
+    let output = Output {
+        code: status.code(),
+        signal: status.signal(),
+        timed_out,
+        stdout: stdout.take_until(until),
+        stderr: stderr.take_until(until),
+    };
+    drop(feeder);
+    Ok(output)
+}
+
+fn start(spec: &CommandSpec) -> io::Result<Child> {
+    let (program, arguments) = spec.argv.split_first().ok_or_else(|| io::Error::other("an empty command"))?;
+    let mut command = Command::new(program);
+    command.args(arguments).process_group(0);
+    command.env_clear().envs(std::env::vars_os().filter(|(name, _)| is_kept(name)));
+    command.env("LC_ALL", "C.UTF-8").envs(&spec.environment);
+    if let Some(folder) = &spec.chdir {
+        command.current_dir(folder);
+    }
+    command.stdin(if spec.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+}
+
+/// The few variables that pass through from the agent's own environment.
+fn is_kept(name: &std::ffi::OsStr) -> bool {
+    ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "TZ"]
+        .iter()
+        .any(|kept| name == *kept)
+}
+
+fn feed(child: &mut Child, input: Option<String>) -> Option<thread::JoinHandle<()>> {
+    let mut pipe = child.stdin.take()?;
+    let input = input?;
+    // A program that does not read its input is its own business: a broken pipe is no fault.
+    Some(thread::spawn(move || drop(pipe.write_all(input.as_bytes()))))
+}
+
+fn wait(child: &mut Child, group: Pid, limit: Option<Duration>, running: &Running) -> io::Result<(ExitStatus, bool)> {
+    let started = Instant::now();
+    let mut pause = Duration::from_micros(200);
+    let mut ended_at: Option<Instant> = None;
+    let mut timed_out = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok((status, timed_out));
+        }
+        let late = limit.is_some_and(|limit| started.elapsed() >= limit);
+        match ended_at {
+            None if late || running.is_cancelled() => {
+                timed_out = late;
+                ended_at = Some(Instant::now());
+                let _already_gone = kill_process_group(group, Signal::TERM);
+            }
+            Some(at) if at.elapsed() > GRACE => {
+                let _already_gone = kill_process_group(group, Signal::KILL);
+            }
+            _ => {}
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// A stream that is being read in a thread of its own.
+struct Drain(Arc<Mutex<Kept>>, thread::JoinHandle<()>);
+
+#[derive(Default)]
+struct Kept {
+    head: Vec<u8>,
+    tail: std::collections::VecDeque<u8>,
+    bytes: u64,
+}
+
+fn drain(mut pipe: impl Read + Send + 'static) -> Drain {
+    let kept = Arc::new(Mutex::new(Kept::default()));
+    let shared = Arc::clone(&kept);
+    let reader = thread::spawn(move || {
+        let mut buffer = [0u8; 16 * 1024];
+        while let Ok(n @ 1..) = pipe.read(&mut buffer) {
+            shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&buffer[..n]);
+        }
+    });
+    Drain(kept, reader)
+}
+
+impl Drain {
+    /// What was read when the stream ended, or at `until` if something still holds it open.
+    fn take_until(self, until: Instant) -> Capped {
+        while !self.1.is_finished() && Instant::now() < until {
+            thread::sleep(Duration::from_micros(200));
+        }
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)).finish()
+    }
+}
+
+impl Kept {
+    fn add(&mut self, mut bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        let room = HEAD_BYTES - self.head.len();
+        let (head, rest) = bytes.split_at(bytes.len().min(room));
+        self.head.extend_from_slice(head);
+        bytes = &rest[rest.len().saturating_sub(TAIL_BYTES)..];
+        let over = (self.tail.len() + bytes.len()).saturating_sub(TAIL_BYTES);
+        self.tail.drain(..over);
+        self.tail.extend(bytes);
+    }
+
+    fn finish(self) -> Capped {
+        let mut bytes = self.head;
+        let missing = self.bytes - (bytes.len() + self.tail.len()) as u64;
+        if missing > 0 {
+            bytes.extend_from_slice(format!("\n[… {missing} bytes left out …]\n").as_bytes());
+        }
+        bytes.extend(self.tail);
+        Capped { text: String::from_utf8_lossy(&bytes).into_owned(), bytes: self.bytes, cut: missing > 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> CommandSpec {
+        CommandSpec { argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(), ..Default::default() }
+    }
+
+    #[test]
+    fn both_streams_are_drained_capped_and_counted() {
+        let script =
+            "head -c 300000 /dev/zero | tr '\\0' e >&2; head -c 300000 /dev/zero | tr '\\0' o; echo end; exit 3";
+        let output = run(&sh(script), &Running::default()).unwrap();
+        assert_eq!((output.code, output.stdout.bytes, output.stderr.bytes), (Some(3), 300_004, 300_000));
+        assert!(output.stdout.cut && output.stdout.text.ends_with("oend\n"));
+        assert!(output.stdout.text.len() < HEAD_BYTES + TAIL_BYTES + 100);
+    }
+
+    #[test]
+    fn a_deadline_ends_the_whole_group() {
+        let spec = CommandSpec { timeout_s: Some(1), ..sh("sleep 60 & sleep 60") };
+        let started = Instant::now();
+        let output = run(&spec, &Running::default()).unwrap();
+        assert!(output.timed_out && !output.succeeded());
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn cancelling_ends_it_and_nothing_starts_after() {
+        let running = Running::default();
+        let other = running.clone();
+        let canceller = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            other.cancel();
+        });
+        let output = run(&sh("sleep 60"), &running).unwrap();
+        canceller.join().unwrap();
+        assert_eq!(output.signal, Some(15));
+        assert!(run(&sh("true"), &running).is_err());
+        running.resume();
+        assert!(run(&sh("true"), &running).unwrap().succeeded());
+    }
+
+    #[test]
+    fn input_is_fed_and_the_environment_is_clean() {
+        let spec = CommandSpec {
+            stdin: Some("hello".into()),
+            environment: [("GREETING".to_owned(), "hi".to_owned())].into(),
+            ..sh("cat; echo \" $GREETING ${CARGO_PKG_NAME-clean}\"")
+        };
+        assert_eq!(run(&spec, &Running::default()).unwrap().stdout.text, "hello hi clean\n");
+    }
+}

@@ -1,0 +1,220 @@
+//! The messages. Both sides are built from one source and find each other by content hash, so there is no
+//! negotiation: the hello's version must be equal.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    base::Digest,
+    model::{
+        change::{CommandSpec, DeedReport},
+        event::{Counts, HostOutcome, Mode, Output, StepOutcome, Undone},
+        facts::Facts,
+        ids::{RunId, TaskNo},
+        runbook::Retry,
+        state::Content,
+    },
+};
+
+/// What the agent writes before its first frame. A login shell's chatter may come before it.
+pub const HELLO_MAGIC: &[u8; 16] = b"\x00ROLLBOOK-AGENT\n";
+
+/// The protocol's version; part of the hello.
+pub const WIRE_VERSION: u32 = 1;
+
+/// Contents up to this many bytes are sent ahead of their task; larger ones when the agent asks.
+pub const AHEAD_BYTES_MAX: u64 = 256 * 1024;
+
+/// Bytes of content in one frame.
+pub const CHUNK_BYTES: usize = 128 * 1024;
+
+/// From the controller to the agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToAgent {
+    /// Begins a plan or an apply. Answered by nothing; an agent that must refuse sends `Closed`.
+    Open(Open),
+    /// A piece of content. Pieces of one content come in order, without gaps.
+    Blob(BlobChunk),
+    /// One thing to do. Tasks are done in the order in which they come.
+    Task(Box<Task>),
+    /// No more tasks. An apply becomes final: its journal is closed. Answered by `Closed`.
+    Close {
+        /// The head of the record's chain, kept on the target as a witness.
+        witness: Option<Witness>,
+    },
+    /// Undo everything of this apply. Answered by `Undone`s and `Closed`.
+    Unwind,
+    /// End the process group that runs now; the task fails and the apply is unwound.
+    Cancel,
+    /// Which witnesses are kept? Answered by `Witnesses`.
+    AskWitnesses,
+    /// Settle the run that was found open: look at each resource, put back what is ours. Answered as `Unwind` is.
+    Recover,
+}
+
+/// How a plan or an apply begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Open {
+    /// The run.
+    pub run: RunId,
+    /// Whether anything may be written.
+    pub mode: Mode,
+    /// Who runs it, for the lock and for whoever meets it.
+    pub operator: String,
+    /// What to do at the first failure.
+    pub on_failure: OnFailure,
+    /// The head of the record's chain when the run was opened.
+    pub witness: Option<Witness>,
+}
+
+/// What to do at the first failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Undo what was done, newest first.
+    #[default]
+    Rollback,
+    /// Leave everything as it is.
+    Stop,
+}
+
+/// The record's chain at some moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Witness {
+    /// Which store: its random id.
+    pub store: String,
+    /// The number of the last entry.
+    pub seq: u64,
+    /// That entry's hash.
+    pub hash: Digest,
+}
+
+/// A piece of content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlobChunk {
+    /// The content that it is a piece of.
+    pub content: Content,
+    /// Where it begins.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its number.
+    pub no: TaskNo,
+    /// The step kind's word.
+    pub kind: String,
+    /// The kind's struct, packed by `steps::Spec::pack`.
+    pub args: Vec<u8>,
+    /// Steps (handlers) to wake if this one changes something.
+    pub notify: Vec<u32>,
+    /// A handler: done only if its step number has been woken.
+    pub only_if_notified: bool,
+    /// How an act of this task is undone.
+    pub undo: Option<CommandSpec>,
+    /// How often to try.
+    pub retry: Option<Retry>,
+    /// Seconds for the whole task.
+    pub timeout_s: Option<u64>,
+    /// Variables for its commands.
+    pub environment: BTreeMap<String, String>,
+    /// No diffs, no output.
+    pub sensitive: bool,
+}
+
+/// From the agent to the controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromAgent {
+    /// First of all.
+    Hello(Box<Hello>),
+    /// A task begins.
+    Started(TaskNo),
+    /// A deed is done.
+    Done {
+        /// By which task.
+        no: TaskNo,
+        /// What.
+        report: Box<DeedReport>,
+        /// Microseconds that it took.
+        took_us: u64,
+    },
+    /// A task has ended.
+    Ended(Box<TaskEnd>),
+    /// A deed was undone, or could not be.
+    Undone {
+        /// The task that had done it.
+        no: TaskNo,
+        /// What.
+        report: Box<DeedReport>,
+        /// How that went.
+        how: Undone,
+    },
+    /// A content that a task needs and that was not sent ahead.
+    Need(Content),
+    /// The plan or apply is over, or was refused.
+    Closed(Closed),
+    /// The witnesses that are kept.
+    Witnesses(Vec<Witness>),
+    /// Something worth telling.
+    Note(String),
+}
+
+/// Who answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`WIRE_VERSION`].
+    pub wire: u32,
+    /// SHA-256 of the agent's own program file.
+    pub digest: Digest,
+    /// What is true of the host.
+    pub facts: Facts,
+    /// A run whose journal is open, if one was found, and who ran it.
+    pub open_run: Option<OpenRun>,
+}
+
+/// A run that was found unsettled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRun {
+    /// Its id.
+    pub run: RunId,
+    /// Who ran it.
+    pub operator: String,
+    /// Whether its agent is still alive and holds the lock.
+    pub alive: bool,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskEnd {
+    /// Which.
+    pub no: TaskNo,
+    /// How.
+    pub outcome: StepOutcome,
+    /// In a plan: what would be done. In an apply these came before, as `Done`.
+    pub deeds: Vec<DeedReport>,
+    /// What its command printed.
+    pub output: Option<Output>,
+    /// One sentence.
+    pub message: Option<String>,
+    /// More results for `steps.<id>.*`, a JSON object; empty when there are none.
+    pub data: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Microseconds that it took.
+    pub took_us: u64,
+}
+
+/// How a plan or an apply ended on this host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Closed {
+    /// How.
+    pub outcome: HostOutcome,
+    /// What was counted.
+    pub counts: Counts,
+    /// Why, when it did not succeed.
+    pub message: Option<String>,
+}

@@ -1,0 +1,7 @@
+//! What controller and agent say to each other over a duplex byte pipe (docs/wire-protocol.md).
+
+pub mod frame;
+pub mod message;
+
+pub use frame::{FrameFault, FrameReader, FrameWriter};
+pub use message::{FromAgent, ToAgent};
