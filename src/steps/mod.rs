@@ -59,6 +59,10 @@ pub trait Desk {
 
     /// Takes in bytes; their name.
     fn put(&mut self, bytes: Vec<u8>) -> Content;
+
+    /// Whether a text holds a sensitive value: it must not become an argument, which every user of the target could
+    /// read in its process list.
+    fn holds_secret(&self, text: &str) -> bool;
 }
 
 /// How long to ask again.
