@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::state::{Difference, Resource, State};
+use crate::model::{
+    event::Output,
+    state::{Difference, Resource, State},
+};
 
 /// A resource, its state before, and its state after: the one law.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,16 @@ pub struct CommandSpec {
     pub stdin: Option<String>,
     /// Seconds after which its process group is ended.
     pub timeout_s: Option<u64>,
+    /// Exit codes that mean success; empty means 0 alone.
+    pub ok_codes: Vec<i32>,
+}
+
+impl CommandSpec {
+    /// Whether a run of it that ended so has succeeded.
+    pub fn accepts(&self, output: &Output) -> bool {
+        let fine = |code: i32| if self.ok_codes.is_empty() { code == 0 } else { self.ok_codes.contains(&code) };
+        !output.timed_out && output.code.is_some_and(fine)
+    }
 }
 
 /// Work without an observable state of its own.

@@ -41,6 +41,17 @@ pub trait View {
     /// Whether earlier steps of this plan would have changed something.
     fn staged(&self) -> bool;
 
+    /// The agent's own user and group: whose it is what it makes, where nothing else is said.
+    fn own(&self) -> (Id, Id) {
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        (Id::Number(user.as_raw()), Id::Number(group.as_raw()))
+    }
+
+    /// Whether anything stands at a path, links not followed. Contents are not read.
+    fn is_there(&mut self, path: &ByteText) -> Result<bool, Halt> {
+        Ok(self.path(path)? != PathState::Absent)
+    }
+
     /// A path's state.
     fn path(&mut self, path: &ByteText) -> Result<PathState, Halt> {
         match self.observe(&Resource::Path(path.clone()))? {
@@ -127,6 +138,16 @@ impl View for HostView<'_> {
         match self.overlay.find(resource) {
             Some(state) => Ok(state),
             None => resources::observe(self.probe, resource),
+        }
+    }
+
+    fn is_there(&mut self, path: &ByteText) -> Result<bool, Halt> {
+        match self.overlay.find(&Resource::Path(path.clone())) {
+            Some(state) => Ok(!state.is_absent()),
+            None => {
+                let found = self.probe.lstat(path);
+                found.map(|found| found.is_some()).map_err(|error| Halt::io(format_args!("looking at {path}"), &error))
+            }
         }
     }
 

@@ -1,7 +1,18 @@
 //! The step kinds. A new one is one file here and one line in the list below.
 
+pub mod command;
+pub mod copy;
 pub mod debug;
 pub mod fields;
+pub mod file;
+pub mod shell;
+pub mod template;
+
+// What several kinds decide alike.
+mod guards;
+mod paths;
+mod placing;
+mod tree;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -82,6 +93,9 @@ pub struct Decision {
     pub states: Vec<(Resource, State)>,
     /// What to do after that, each time the step runs.
     pub acts: Vec<Act>,
+    /// The acts have guards: when they are done, asking the step again must want no act, else it fails. (`creates`
+    /// names a file, and the command did not make it.)
+    pub guarded: bool,
     /// A command that must succeed before (with `%s`, the new content's temporary path) or after the states are
     /// reached, if any of them changes; else the step fails.
     pub validate: Option<Validate>,
@@ -180,7 +194,12 @@ macro_rules! kinds {
 }
 
 kinds! {
+    Command in command,
+    Copy in copy,
     Debug in debug,
+    File in file,
+    Shell in shell,
+    Template in template,
 }
 
 /// What is known of a kind without a step of it.

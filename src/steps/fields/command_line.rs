@@ -1,0 +1,124 @@
+//! Commands as users write them.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, SeqAccess, Visitor},
+};
+
+use crate::steps::fields::Word;
+
+/// A program and its arguments: a list, or a text that is split at blanks as a shell would split it, quotes heeded.
+/// Nothing else of a shell is there: no pipes, no redirections, no variables, no globs. What looks like one in a text
+/// is refused, since it would be handed to the program as an argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandLine(pub Vec<String>);
+
+/// What stands between blanks in a shell's line and is no argument.
+const OPERATORS: &[&str] =
+    &["|", "||", "&&", "&", ";", ">", ">>", "<", "<<", "2>", "2>&1", "2>/dev/null", ">/dev/null", "&>", "|&"];
+
+impl CommandLine {
+    /// Splits a text. The error is a sentence.
+    pub fn split(text: &str) -> Result<Self, String> {
+        let words = shlex::split(text).ok_or_else(|| format!("a quote in {text:?} is not closed"))?;
+        let bare = |word: &str| OPERATORS.contains(&word) && text.split_whitespace().any(|raw| raw == word);
+        if let Some(operator) = words.iter().find(|word| bare(word)) {
+            return Err(format!(
+                "no shell reads this, so {operator:?} would be an argument; use the kind \"shell\", or a list where it \
+                 is meant as one"
+            ));
+        }
+        CommandLine::of(words)
+    }
+
+    fn of(words: Vec<String>) -> Result<Self, String> {
+        if words.first().is_none_or(String::is_empty) {
+            return Err("an empty command; name a program".into());
+        }
+        match words.iter().find(|word| word.contains('\0')) {
+            Some(_) => Err("a command cannot hold a NUL".into()),
+            None => Ok(CommandLine(words)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CommandLine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return CommandLine::of(Vec::deserialize(deserializer)?).map_err(D::Error::custom);
+        }
+        deserializer.deserialize_any(CommandVisitor)
+    }
+}
+
+struct CommandVisitor;
+
+impl<'de> Visitor<'de> for CommandVisitor {
+    type Value = CommandLine;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a command: a text or a list of arguments")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<CommandLine, E> {
+        CommandLine::split(text).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<CommandLine, A::Error> {
+        let mut words = Vec::new();
+        while let Some(Word(word)) = items.next_element()? {
+            words.push(word);
+        }
+        CommandLine::of(words).map_err(A::Error::custom)
+    }
+}
+
+impl Serialize for CommandLine {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+#[cfg(feature = "controller")]
+impl schemars::JsonSchema for CommandLine {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "command".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "title": "command",
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_split_as_a_shell_would() {
+        let split = |text: &str| CommandLine::split(text).map(|line| line.0);
+        assert_eq!(split("cp -a 'a b' \"c d\"").unwrap(), ["cp", "-a", "a b", "c d"]);
+        assert_eq!(split("grep a;b /x").unwrap(), ["grep", "a;b", "/x"]);
+        assert_eq!(split("sh -c 'a | b'").unwrap(), ["sh", "-c", "a | b"]);
+        assert_eq!(split("cut -d '|' x").unwrap(), ["cut", "-d", "|", "x"]);
+        assert!(split("ps ax | grep x").unwrap_err().contains("\"shell\""));
+        assert!(split("echo 'a").unwrap_err().contains("not closed"));
+        assert!(split("  ").is_err() && split("''").is_err());
+    }
+
+    #[test]
+    fn a_list_is_taken_as_it_is() {
+        let read = |json: &str| serde_json::from_str::<CommandLine>(json).map(|line| line.0);
+        assert_eq!(read("[\"sleep\", 5, \"|\"]").unwrap(), ["sleep", "5", "|"]);
+        assert!(read("[]").is_err() && read("{}").is_err() && read("[\"a\\u0000\"]").is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! When a command need not run: what `command` and `shell` decide alike.
+
+use crate::{
+    model::change::{Act, CommandSpec},
+    resources::{Halt, View},
+    steps::{
+        Decision,
+        fields::{AbsolutePath, CommandLine},
+        paths::exists,
+    },
+};
+
+/// What says whether a command is to run.
+pub(super) struct Guards<'a> {
+    /// It is not, where this exists.
+    pub(super) creates: Option<&'a AbsolutePath>,
+    /// It is not, where this does not exist.
+    pub(super) removes: Option<&'a AbsolutePath>,
+    /// It is not, where this succeeds.
+    pub(super) unless: Option<&'a CommandLine>,
+    /// It is not, where this fails.
+    pub(super) only_if: Option<&'a CommandLine>,
+    /// Where the guards' commands are started.
+    pub(super) chdir: Option<&'a AbsolutePath>,
+}
+
+impl Guards<'_> {
+    /// Runs `command` unless a guard says that there is no need.
+    pub(super) fn decide(&self, view: &mut dyn View, command: CommandSpec) -> Result<Decision, Halt> {
+        if let Some(reason) = self.rest(view)? {
+            return Ok(Decision::nothing().say(reason));
+        }
+        let mut decision = Decision::nothing().act(Act::Run(command));
+        decision.guarded = self.creates.is_some() || self.removes.is_some() || self.unless.is_some();
+        Ok(decision)
+    }
+
+    /// Why there is no need, if there is none. The cheap looks come first.
+    fn rest(&self, view: &mut dyn View) -> Result<Option<String>, Halt> {
+        if let Some(path) = self.creates
+            && exists(view, path)?
+        {
+            return Ok(Some(format!("{} exists", path.as_str())));
+        }
+        if let Some(path) = self.removes
+            && !exists(view, path)?
+        {
+            return Ok(Some(format!("{} does not exist", path.as_str())));
+        }
+        if let Some(command) = self.unless
+            && self.succeeds(view, command)?
+        {
+            return Ok(Some(format!("{:?} succeeds", command.0.join(" "))));
+        }
+        if let Some(command) = self.only_if
+            && !self.succeeds(view, command)?
+        {
+            return Ok(Some(format!("{:?} fails", command.0.join(" "))));
+        }
+        Ok(None)
+    }
+
+    /// Asks a guard's command. It sees the host as it is, not as earlier steps of a plan would have left it.
+    fn succeeds(&self, view: &mut dyn View, CommandLine(argv): &CommandLine) -> Result<bool, Halt> {
+        if view.planning() && view.staged() {
+            return Err(Halt::Unknown(format!(
+                "whether {:?} succeeds may depend on earlier steps; it is asked when they are done",
+                argv.join(" ")
+            )));
+        }
+        let chdir = self.chdir.map(|path| path.as_str().to_owned());
+        let command = CommandSpec { argv: argv.clone(), chdir, ..Default::default() };
+        let output = view.ask(&command)?;
+        match output.timed_out {
+            true => Err(Halt::Failed(format!("the guard {:?} took too long", argv.join(" ")))),
+            false => Ok(output.succeeded()),
+        }
+    }
+}

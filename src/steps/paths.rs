@@ -1,0 +1,276 @@
+//! What the kinds that make or edit files decide alike: which path is meant, and whose what they make is.
+
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    path::{Component, Path, PathBuf},
+};
+
+use crate::{
+    base::ByteText,
+    model::state::{Id, Meta, PathState, Resource, State},
+    resources::{Halt, View},
+    steps::{
+        Decision,
+        fields::{AbsolutePath, Mode, Word},
+    },
+};
+
+/// Permission bits of a new file where the step gives none.
+const FILE_MODE: u32 = 0o644;
+
+/// Permission bits of a new directory where the step gives none.
+const DIRECTORY_MODE: u32 = 0o755;
+
+/// Links that are followed on the way to one path, as in the kernel.
+const LINKS_MAX: usize = 40;
+
+/// A path with every link on the way to it resolved: one thing on the host has one name in plan, journal and record,
+/// whatever detour the runbook takes.
+pub(super) struct Spot {
+    /// The path itself. No part before its last is a link.
+    pub(super) path: ByteText,
+    /// What stands there.
+    pub(super) state: PathState,
+    /// The nearest directory above it that exists.
+    folder: Meta,
+    /// The directories that are missing between the two, outermost first.
+    missing: Vec<ByteText>,
+}
+
+impl Spot {
+    /// Finds `path`. A link at the very end is what is meant itself, unless it is to be followed.
+    pub(super) fn find(view: &mut dyn View, path: &AbsolutePath, follow: bool) -> Result<Spot, Halt> {
+        Spot::reach(view, path.0.as_path(), follow)
+    }
+
+    /// As [`Spot::find`], for any absolute path, `..` in it allowed.
+    pub(super) fn reach(view: &mut dyn View, path: &Path, follow: bool) -> Result<Spot, Halt> {
+        let mut walk = Walk::to(view, path)?;
+        loop {
+            let (path, missing) = walk.on(view)?;
+            let state = if missing.is_empty() { view.path(&path)? } else { PathState::Absent };
+            match &state {
+                PathState::Link { target, .. } if follow => walk.turn(view, &path, target)?,
+                _ => return Ok(Spot { path, state, folder: walk.folder, missing }),
+            }
+        }
+    }
+
+    /// Wants the missing directories above the path to be made, if they may be.
+    pub(super) fn with_parents(&mut self, view: &mut dyn View, parents: bool) -> Result<Decision, Halt> {
+        let mut decision = Decision::nothing();
+        if let Some(first) = self.missing.first()
+            && !parents
+        {
+            return Err(Halt::Failed(format!(
+                "the directory {first} does not exist; make it in an earlier step, or say parents: true"
+            )));
+        }
+        for path in std::mem::take(&mut self.missing) {
+            self.folder = self.fresh_directory(view, &Attributes::default())?;
+            let state = State::Path(PathState::Directory { meta: self.folder.clone() });
+            decision = decision.bring(Resource::Path(path), state);
+        }
+        Ok(decision)
+    }
+
+    /// Whose a new file at this path is, and who may do what.
+    pub(super) fn fresh_file(&self, view: &mut dyn View, attributes: &Attributes<'_>) -> Result<Meta, Halt> {
+        attributes.fresh(view, &self.folder, FILE_MODE)
+    }
+
+    /// Whose a new directory at this path is, and who may do what. As the kernel does it, the set-group-id bit is
+    /// handed down.
+    pub(super) fn fresh_directory(&self, view: &mut dyn View, attributes: &Attributes<'_>) -> Result<Meta, Halt> {
+        attributes.fresh(view, &self.folder, DIRECTORY_MODE | self.folder.mode & 0o2000)
+    }
+
+    /// Whose a new link at this path is.
+    pub(super) fn fresh_link(&self, view: &mut dyn View, attributes: &Attributes<'_>) -> Result<(Id, Id), Halt> {
+        attributes.fresh(view, &self.folder, 0o777).map(|meta| (meta.uid, meta.gid))
+    }
+
+    /// The directory that the path is in, links resolved.
+    pub(super) fn folder_path(&self) -> &Path {
+        self.path.as_path().parent().unwrap_or(Path::new("/"))
+    }
+}
+
+/// Whether anything is at `path`, if only a link to nothing. Contents are not read.
+pub(super) fn exists(view: &mut dyn View, path: &AbsolutePath) -> Result<bool, Halt> {
+    let (path, missing) = Walk::to(view, path.0.as_path())?.on(view)?;
+    Ok(missing.is_empty() && view.is_there(&path)?)
+}
+
+/// A walk along a path, link by link.
+struct Walk {
+    /// What is ahead.
+    todo: VecDeque<OsString>,
+    /// The directory that was reached.
+    real: PathBuf,
+    /// What is known of it.
+    folder: Meta,
+    /// How many links were followed.
+    links: usize,
+}
+
+impl Walk {
+    fn to(view: &mut dyn View, path: &Path) -> Result<Walk, Halt> {
+        let root = PathBuf::from("/");
+        Ok(Walk { todo: parts(path), folder: directory(view, &root)?, real: root, links: 0 })
+    }
+
+    /// Goes on to the last part: its path, and the directories on the way to it that are missing, outermost first.
+    fn on(&mut self, view: &mut dyn View) -> Result<(ByteText, Vec<ByteText>), Halt> {
+        while let Some(part) = self.todo.pop_front() {
+            if part == ".." {
+                self.real.pop();
+                self.folder = directory(view, &self.real)?;
+                continue;
+            }
+            let next = ByteText::from(self.real.join(&part));
+            if self.todo.is_empty() {
+                return Ok((next, Vec::new()));
+            }
+            match view.path(&next)? {
+                PathState::Link { target, .. } => self.turn(view, &next, &target)?,
+                PathState::Absent => return self.beyond(&next),
+                PathState::Directory { meta } => {
+                    self.real.push(part);
+                    self.folder = meta;
+                }
+                _ => return Err(Halt::Failed(format!("{next} is no directory"))),
+            }
+        }
+        Ok((ByteText::from(self.real.as_path()), Vec::new()))
+    }
+
+    /// Turns to where a link points.
+    fn turn(&mut self, view: &mut dyn View, link: &ByteText, target: &ByteText) -> Result<(), Halt> {
+        self.links += 1;
+        if self.links > LINKS_MAX {
+            return Err(Halt::Failed(format!("{link}: more than {LINKS_MAX} links, or links in a circle")));
+        }
+        if target.as_path().is_absolute() {
+            self.real = PathBuf::from("/");
+            self.folder = directory(view, &self.real)?;
+        }
+        let mut ahead = parts(target.as_path());
+        ahead.append(&mut self.todo);
+        self.todo = ahead;
+        Ok(())
+    }
+
+    /// The rest of the way beyond a directory that is missing.
+    fn beyond(&mut self, first: &ByteText) -> Result<(ByteText, Vec<ByteText>), Halt> {
+        let (mut at, mut missing) = (first.as_path().to_owned(), Vec::new());
+        for part in self.todo.drain(..) {
+            if part == ".." {
+                return Err(Halt::Failed(format!("a link leads through {first}, which does not exist")));
+            }
+            missing.push(ByteText::from(at.as_path()));
+            at.push(part);
+        }
+        Ok((at.into(), missing))
+    }
+}
+
+/// The parts of a path that lead anywhere.
+fn parts(path: &Path) -> VecDeque<OsString> {
+    let part = |component: Component<'_>| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
+        _ => None,
+    };
+    path.components().filter_map(part).collect()
+}
+
+fn directory(view: &mut dyn View, path: &Path) -> Result<Meta, Halt> {
+    match view.path(&path.into())? {
+        PathState::Directory { meta } => Ok(meta),
+        _ => Err(Halt::Failed(format!("{} is no directory", path.display()))),
+    }
+}
+
+/// What a step says of whose a path is and who may do what. What it leaves open stays as it is.
+#[derive(Default)]
+pub(super) struct Attributes<'a> {
+    /// The permission bits.
+    pub(super) mode: Option<Mode>,
+    /// The owner's name or number.
+    pub(super) owner: Option<&'a Word>,
+    /// The group's name or number.
+    pub(super) group: Option<&'a Word>,
+}
+
+impl Attributes<'_> {
+    /// The attributes of something that is there.
+    pub(super) fn over(&self, view: &mut dyn View, old: &Meta) -> Result<Meta, Halt> {
+        let mut meta = old.clone();
+        (meta.uid, meta.gid) = self.owners(view, &old.uid, &old.gid)?;
+        if let Some(Mode(mode)) = self.mode {
+            set_mode(&mut meta, mode);
+        }
+        Ok(meta)
+    }
+
+    /// The owner and group of something that is there.
+    pub(super) fn owners(&self, view: &mut dyn View, uid: &Id, gid: &Id) -> Result<(Id, Id), Halt> {
+        let uid = self.owner.map_or_else(|| Ok(uid.clone()), |Word(name)| view.uid(name))?;
+        let gid = self.group.map_or_else(|| Ok(gid.clone()), |Word(name)| view.gid(name))?;
+        Ok((uid, gid))
+    }
+
+    /// The attributes of something new in `folder`.
+    fn fresh(&self, view: &mut dyn View, folder: &Meta, mode: u32) -> Result<Meta, Halt> {
+        let (uid, mut gid) = view.own();
+        if folder.mode & 0o2000 != 0 {
+            gid = folder.gid.clone();
+        }
+        let (uid, gid) = self.owners(view, &uid, &gid)?;
+        Ok(Meta { mode: self.mode.map_or(mode, |Mode(mode)| mode), uid, gid, xattrs: Default::default() })
+    }
+}
+
+/// Sets permission bits as `chmod` does: a POSIX ACL holds three of them, and follows.
+pub(super) fn set_mode(meta: &mut Meta, mode: u32) {
+    meta.mode = mode;
+    if let Some(acl) = meta.xattrs.get_mut(&ByteText::from("system.posix_acl_access")) {
+        acl_follow(&mut acl.0, mode);
+    }
+}
+
+/// An ACL as an extended attribute: `version u32 LE`, then entries of `tag u16 | permissions u16 | id u32`
+/// (linux/posix_acl_xattr.h). The mode's middle bits are the mask's where there is one, else the owning group's.
+fn acl_follow(acl: &mut [u8], mode: u32) {
+    const OWNER: u16 = 0x01;
+    const GROUP: u16 = 0x04;
+    const MASK: u16 = 0x10;
+    const OTHER: u16 = 0x20;
+    if acl.len() < 4 || acl[..4] != 2u32.to_le_bytes() || acl.len() % 8 != 4 {
+        return;
+    }
+    let tag = |entry: &[u8]| u16::from_le_bytes([entry[0], entry[1]]);
+    let middle = if acl[4..].chunks(8).any(|entry| tag(entry) == MASK) { MASK } else { GROUP };
+    for entry in acl[4..].chunks_mut(8) {
+        let bits = match tag(entry) {
+            OWNER => mode >> 6,
+            tag if tag == middle => mode >> 3,
+            OTHER => mode,
+            _ => continue,
+        };
+        entry[2..4].copy_from_slice(&((bits & 0o7) as u16).to_le_bytes());
+    }
+}
+
+/// What stands where a file is wanted, for messages.
+pub(super) fn noun(state: &PathState) -> String {
+    match state {
+        PathState::Absent => "nothing".into(),
+        PathState::File { .. } => "a file".into(),
+        PathState::Directory { .. } => "a directory".into(),
+        PathState::Link { target, .. } => format!("a link to {target}"),
+        PathState::Other { kind } => format!("a {kind}"),
+    }
+}
