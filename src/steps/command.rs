@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::{Fault, FaultKind},
+    base::Fault,
     model::change::CommandSpec,
     resources::{Halt, View},
     steps::{
@@ -71,11 +71,8 @@ impl Kind for Command {
     const SHORT: Option<&'static str> = Some("cmd");
 
     fn prepare(&mut self, desk: &mut dyn Desk) -> Result<(), Fault> {
-        [Some(&self.cmd), self.unless.as_ref(), self.only_if.as_ref()]
-            .into_iter()
-            .flatten()
-            .flat_map(|CommandLine(argv)| argv)
-            .try_for_each(|argument| refuse_secret(desk, argument, "an argument"))
+        let commands = [Some(&self.cmd), self.unless.as_ref(), self.only_if.as_ref()];
+        commands.into_iter().flatten().try_for_each(|command| command.check(desk))
     }
 
     fn want(&self, now: &mut dyn View) -> Result<Decision, Halt> {
@@ -95,16 +92,4 @@ impl Kind for Command {
         };
         guards.decide(now, command)
     }
-}
-
-/// A sensitive value must not stand in a process list.
-pub(super) fn refuse_secret(desk: &dyn Desk, text: &str, part: &str) -> Result<(), Fault> {
-    if !desk.holds_secret(text) {
-        return Ok(());
-    }
-    Err(Fault::new(
-        FaultKind::Policy,
-        format!("{part} holds a sensitive value, which every user of the host could see"),
-    )
-    .hint("Hand it over in stdin, or in the step's environment."))
 }

@@ -10,6 +10,7 @@ use crate::{
         fields::{CommandLine, Destination, Inline, LocalFile, Mode, Word},
         paths::Attributes,
         placing::Placing,
+        yes,
     },
 };
 
@@ -64,10 +65,6 @@ pub struct Copy {
     pub validate: Option<CommandLine>,
 }
 
-pub(super) fn yes() -> bool {
-    true
-}
-
 impl Kind for Copy {
     const NAME: &'static str = "copy";
     const EXAMPLE: &'static str = "\
@@ -84,6 +81,7 @@ impl Kind for Copy {
 ";
 
     fn prepare(&mut self, desk: &mut dyn Desk) -> Result<(), Fault> {
+        self.validate.as_ref().map_or(Ok(()), |command| command.check(desk))?;
         match (&mut self.src, &mut self.content) {
             (Some(src), None) => {
                 self.dest.settle(&src.name).map_err(Fault::input)?;

@@ -1,15 +1,25 @@
 //! The step kinds. A new one is one file here and one line in the list below.
 
+pub mod assert;
+pub mod blockinfile;
 pub mod command;
 pub mod copy;
 pub mod debug;
+pub mod fail;
 pub mod fields;
 pub mod file;
+pub mod http;
+pub mod lineinfile;
+pub mod raw;
 pub mod shell;
 pub mod template;
+pub mod wait_for;
 
 // What several kinds decide alike.
+mod address;
+mod editing;
 mod guards;
+mod lines;
 mod paths;
 mod placing;
 mod tree;
@@ -146,7 +156,6 @@ macro_rules! kinds {
     ($($kind:ident in $module:ident),+ $(,)?) => {
         /// A step of any kind, rendered and checked, as it is sent to the agent.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[expect(clippy::large_enum_variant, reason = "one at a time per host; boxing would touch every kind")]
         pub enum Spec {
             $(#[doc = concat!("`", stringify!($module), "`")] $kind($module::$kind),)+
         }
@@ -194,12 +203,19 @@ macro_rules! kinds {
 }
 
 kinds! {
+    Assert in assert,
+    Blockinfile in blockinfile,
     Command in command,
     Copy in copy,
     Debug in debug,
+    Fail in fail,
     File in file,
+    Http in http,
+    Lineinfile in lineinfile,
+    Raw in raw,
     Shell in shell,
     Template in template,
+    WaitFor in wait_for,
 }
 
 /// What is known of a kind without a step of it.
@@ -216,6 +232,11 @@ pub struct Manual {
     /// Its fields, their types and meanings, from the doc comments.
     #[cfg(feature = "controller")]
     pub schema: fn() -> schemars::Schema,
+}
+
+/// The default of fields that are true unless the step says otherwise.
+fn yes() -> bool {
+    true
 }
 
 /// The kind called `name`.

@@ -8,8 +8,7 @@ use crate::{
     resources::{Halt, View},
     steps::{
         Decision, Desk, Kind,
-        command::refuse_secret,
-        fields::{AbsolutePath, CommandLine, OneOrMore},
+        fields::{AbsolutePath, CommandLine, OneOrMore, refuse_secret},
         guards::Guards,
     },
 };
@@ -79,11 +78,7 @@ impl Kind for Shell {
             return Err(Fault::input("a script cannot hold a NUL"));
         }
         refuse_secret(desk, &self.cmd, "the script")?;
-        [self.unless.as_ref(), self.only_if.as_ref()]
-            .into_iter()
-            .flatten()
-            .flat_map(|CommandLine(argv)| argv)
-            .try_for_each(|argument| refuse_secret(desk, argument, "an argument"))
+        [&self.unless, &self.only_if].into_iter().flatten().try_for_each(|command| command.check(desk))
     }
 
     fn want(&self, now: &mut dyn View) -> Result<Decision, Halt> {

@@ -7,10 +7,10 @@ use crate::{
     resources::{Halt, View},
     steps::{
         Decision, Desk, Kind,
-        copy::yes,
         fields::{CommandLine, Destination, LocalFile, Mode, Word},
         paths::Attributes,
         placing::Placing,
+        yes,
     },
 };
 
@@ -74,6 +74,7 @@ impl Kind for Template {
 ";
 
     fn prepare(&mut self, desk: &mut dyn Desk) -> Result<(), Fault> {
+        self.validate.as_ref().map_or(Ok(()), |command| command.check(desk))?;
         let name = self.src.name.strip_suffix(".j2").unwrap_or(&self.src.name);
         self.dest.settle(name).map_err(Fault::input)?;
         self.src.content = Some(desk.template(&self.src.name)?);

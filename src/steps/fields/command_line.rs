@@ -7,7 +7,10 @@ use serde::{
     de::{Error, SeqAccess, Visitor},
 };
 
-use crate::steps::fields::Word;
+use crate::{
+    base::{Fault, FaultKind},
+    steps::{Desk, fields::Word},
+};
 
 /// A program and its arguments: a list, or a text that is split at blanks as a shell would split it, quotes heeded.
 /// Nothing else of a shell is there: no pipes, no redirections, no variables, no globs. What looks like one in a text
@@ -42,6 +45,22 @@ impl CommandLine {
             None => Ok(CommandLine(words)),
         }
     }
+}
+
+impl CommandLine {
+    /// Refuses sensitive values among the arguments.
+    pub fn check(&self, desk: &dyn Desk) -> Result<(), Fault> {
+        self.0.iter().try_for_each(|argument| refuse_secret(desk, argument, "an argument"))
+    }
+}
+
+/// A sensitive value must not stand in a process list. `part` says what may hold one.
+pub fn refuse_secret(desk: &dyn Desk, text: &str, part: &str) -> Result<(), Fault> {
+    if !desk.holds_secret(text) {
+        return Ok(());
+    }
+    let message = format!("{part} holds a sensitive value, which every user of the host could see");
+    Err(Fault::new(FaultKind::Policy, message).hint("Hand it over in stdin, or in the step's environment."))
 }
 
 impl<'de> Deserialize<'de> for CommandLine {

@@ -6,7 +6,7 @@ mod path;
 mod scalar;
 mod source;
 
-pub use command_line::CommandLine;
+pub use command_line::{CommandLine, refuse_secret};
 pub use mode::Mode;
 pub use path::{AbsolutePath, Destination};
 pub use scalar::{OneOrMore, Span, Texts, Word};

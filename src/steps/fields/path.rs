@@ -16,7 +16,7 @@ impl AbsolutePath {
             return Err(format!("{text:?} is no absolute path; begin it with a slash"));
         }
         if trimmed.len() > 4095 || trimmed.contains('\0') {
-            return Err(format!("{:.64?} is no path: too long, or with a NUL in it", text));
+            return Err(format!("{text:.64?} is no path: too long, or with a NUL in it"));
         }
         if trimmed.len() > 1 && trimmed[1..].split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(format!("{text:?} must be written without \".\", \"..\" and doubled slashes"));

@@ -1,0 +1,97 @@
+//! A text file is wanted with an edit made: what `lineinfile` and `blockinfile` decide alike.
+
+use crate::{
+    model::{
+        change::CommandSpec,
+        state::{PathState, Resource, State},
+    },
+    resources::{Halt, View},
+    steps::{
+        Decision, Validate,
+        fields::{AbsolutePath, CommandLine},
+        lines::Lines,
+        paths::{Attributes, Spot, noun},
+    },
+};
+
+/// What is wanted beside the edit itself.
+pub(super) struct Editing<'a> {
+    /// The file's path.
+    pub(super) path: &'a AbsolutePath,
+    /// Whose it should be.
+    pub(super) attributes: Attributes<'a>,
+    /// What to do where there is no file.
+    pub(super) missing: Missing,
+    /// Whether a link at the path is followed.
+    pub(super) follow: bool,
+    /// What judges the new content.
+    pub(super) validate: Option<&'a CommandLine>,
+}
+
+/// What to do where there is no file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// That is a failure.
+    Fail,
+    /// Begin with an empty one.
+    Create,
+    /// There is nothing to edit, and that is fine.
+    Rest,
+}
+
+impl Editing<'_> {
+    /// The states that bring the file there. The edit is made twice: one that never comes to rest is a failure in the
+    /// plan already.
+    pub(super) fn decide(
+        &self,
+        view: &mut dyn View,
+        edit: impl Fn(&mut Lines) -> Result<(), String>,
+    ) -> Result<Decision, Halt> {
+        let mut spot = Spot::find(view, self.path, self.follow)?;
+        let (old, meta, content) = match &spot.state {
+            PathState::File { content, meta } => {
+                (view.bytes(&spot.path, content)?, self.attributes.over(view, meta)?, Some(*content))
+            }
+            PathState::Absent if self.missing == Missing::Rest => return Ok(Decision::nothing()),
+            PathState::Absent if self.missing == Missing::Create => {
+                (Vec::new(), spot.fresh_file(view, &self.attributes)?, None)
+            }
+            PathState::Absent => {
+                return Err(Halt::Failed(format!(
+                    "{} does not exist; say create: true if it should be made",
+                    spot.path
+                )));
+            }
+            PathState::Link { target, .. } => {
+                let hint = "say follow: true to edit what it points to";
+                return Err(Halt::Failed(format!("{} is a link to {target}; {hint}", spot.path)));
+            }
+            other => return Err(Halt::Failed(format!("{} is {}, no file with lines", spot.path, noun(other)))),
+        };
+        let decision = spot.with_parents(view, false)?;
+        let new = edited(&old, &edit).map_err(|message| Halt::Failed(format!("{}: {message}", spot.path)))?;
+        let content = match content {
+            Some(content) if new == old => content,
+            _ => view.put(new),
+        };
+        let mut decision = decision.bring(Resource::Path(spot.path), State::Path(PathState::File { content, meta }));
+        decision.validate = self.validate.map(|CommandLine(argv)| Validate {
+            command: CommandSpec { argv: argv.clone(), ..Default::default() },
+            content,
+        });
+        Ok(decision)
+    }
+}
+
+/// The file after the edit.
+fn edited(old: &[u8], edit: impl Fn(&mut Lines) -> Result<(), String>) -> Result<Vec<u8>, String> {
+    let mut lines = Lines::of(old);
+    edit(&mut lines)?;
+    let new = lines.join();
+    let mut again = Lines::of(&new);
+    edit(&mut again)?;
+    if again.join() != new {
+        return Err("the edit would change the file at each run; its result must not be edited again".into());
+    }
+    Ok(new)
+}
