@@ -153,6 +153,9 @@ impl fmt::Display for Id {
 pub struct PackageState {
     /// The installed version, if it is installed and configured.
     pub version: Option<String>,
+    /// It is neither installed nor removed: an operation on it failed or was cut short. The manager's word, as in
+    /// `half-configured`. No step wants this; the way back leads out of it.
+    pub unfinished: Option<String>,
     /// Held back from upgrades.
     pub held: bool,
     /// Installed only because another package needs it.
@@ -164,8 +167,10 @@ pub struct PackageState {
 /// A service as its manager sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceState {
-    /// Whether it starts at boot.
+    /// Whether it starts at boot; for a masked service, whether it would.
     pub enabled: Enablement,
+    /// Whether it is linked to `/dev/null`, so that nothing can start it.
+    pub masked: bool,
     /// Whether it runs now.
     pub active: bool,
 }
@@ -180,8 +185,6 @@ pub enum Enablement {
     Enabled,
     /// It does not.
     Disabled,
-    /// It cannot be started at all.
-    Masked,
     /// It has no install section, is generated, an alias …; the manager's word.
     Fixed(String),
 }
@@ -213,8 +216,39 @@ pub struct UserEntry {
     pub comment: String,
     /// The whole line of shadow, if the agent may read it. Never leaves the target: see [`State::public`].
     pub shadow: Option<String>,
-    /// Whether the home directory is made and removed with the user.
-    pub manage_home: bool,
+    /// Its lines as they stood, for giving back the same bytes.
+    pub kept: KeptLines,
+}
+
+/// Lines of the account files as they stood when a state was read: what an undo needs to give back the same bytes
+/// in the same places. They are no part of the state: two of these are always equal. They hold password hashes and
+/// never leave the target: see [`State::public`].
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct KeptLines(pub Vec<KeptLine>);
+
+/// One line of an account file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeptLine {
+    /// The file's name in `/etc`: `passwd`, `shadow`, `group`, `gshadow`, `subuid` or `subgid`.
+    pub file: String,
+    /// The name that the line before it is about; none for the first line.
+    pub after: Option<String>,
+    /// The line without its end.
+    pub line: String,
+}
+
+impl PartialEq for KeptLines {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for KeptLines {}
+
+impl fmt::Debug for KeptLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} kept lines", self.0.len())
+    }
 }
 
 /// A group's entry.
@@ -229,15 +263,23 @@ pub enum GroupState {
         gid: Option<u32>,
         /// Its members by supplementary membership.
         members: BTreeSet<String>,
+        /// Its lines as they stood, for giving back the same bytes.
+        kept: KeptLines,
     },
 }
 
 impl State {
-    /// The state as it may leave the target: password hashes replaced by their digest.
+    /// The state as it may leave the target: without password hashes, the line of shadow replaced by its digest.
     pub fn public(&self) -> State {
         let mut state = self.clone();
-        if let State::User(UserState::Present(entry)) = &mut state {
-            entry.shadow = entry.shadow.take().map(|line| format!("sha256:{}", Digest::of(line.as_bytes()).short()));
+        match &mut state {
+            State::User(UserState::Present(entry)) => {
+                let digest = |line: String| format!("sha256:{}", Digest::of(line.as_bytes()).short());
+                entry.shadow = entry.shadow.take().map(digest);
+                entry.kept = KeptLines::default();
+            }
+            State::Group(GroupState::Present { kept, .. }) => *kept = KeptLines::default(),
+            _ => {}
         }
         state
     }
@@ -246,7 +288,7 @@ impl State {
     pub fn is_absent(&self) -> bool {
         match self {
             State::Path(state) => *state == PathState::Absent,
-            State::Package(state) => state.version.is_none(),
+            State::Package(state) => state.version.is_none() && state.unfinished.is_none(),
             State::Service(state) => state.enabled == Enablement::NotFound,
             State::User(state) => *state == UserState::Absent,
             State::Group(state) => *state == GroupState::Absent,
@@ -263,4 +305,31 @@ pub struct Difference {
     pub before: String,
     /// What it becomes.
     pub after: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_hash_leaves_the_target() {
+        let line = KeptLine { file: "shadow".into(), after: None, line: "ada:$6$hash".into() };
+        let kept = KeptLines(vec![line]);
+        let user = State::User(UserState::Present(UserEntry {
+            uid: Some(1000),
+            group: "ada".into(),
+            groups: BTreeSet::new(),
+            home: "/home/ada".into(),
+            shell: "/bin/sh".into(),
+            comment: String::new(),
+            shadow: Some("ada:$6$hash:1:::::".into()),
+            kept: kept.clone(),
+        }));
+        let group = State::Group(GroupState::Present { gid: Some(1), members: BTreeSet::new(), kept });
+        for state in [user, group] {
+            assert!(!format!("{state:?}").contains("kept: KeptLines("));
+            let seen = serde_json::to_string(&state.public()).unwrap();
+            assert!(!seen.contains("$6$hash"), "{seen}");
+        }
+    }
 }

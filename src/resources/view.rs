@@ -41,6 +41,11 @@ pub trait View {
     /// Whether earlier steps of this plan would have changed something.
     fn staged(&self) -> bool;
 
+    /// What earlier steps of this plan would have made of the resources of one family (`package`, `user`, …).
+    fn staged_states(&self, _family: &str) -> Vec<(Resource, State)> {
+        Vec::new()
+    }
+
     /// The agent's own user and group: whose it is what it makes, where nothing else is said.
     fn own(&self) -> (Id, Id) {
         let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
@@ -210,5 +215,12 @@ impl View for HostView<'_> {
 
     fn staged(&self) -> bool {
         !self.overlay.states.is_empty()
+    }
+
+    fn staged_states(&self, family: &str) -> Vec<(Resource, State)> {
+        let of_family = self.overlay.states.iter().filter(|(resource, _)| resource.family() == family);
+        let mut found: Vec<_> = of_family.map(|(resource, state)| (resource.clone(), state.clone())).collect();
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        found
     }
 }
