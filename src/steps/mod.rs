@@ -196,6 +196,7 @@ macro_rules! kinds {
             example: $module::$kind::EXAMPLE,
             short: $module::$kind::SHORT,
             expressions: $module::$kind::EXPRESSIONS,
+            fields: fields::names_of::<$module::$kind>,
             #[cfg(feature = "controller")]
             schema: || schemars::schema_for!($module::$kind),
         }),+];
@@ -229,6 +230,8 @@ pub struct Manual {
     pub short: Option<&'static str>,
     /// See [`Kind::EXPRESSIONS`].
     pub expressions: &'static [&'static str],
+    /// The names of its fields, in the order in which the manual shows them.
+    pub fields: fn() -> &'static [&'static str],
     /// Its fields, their types and meanings, from the doc comments.
     #[cfg(feature = "controller")]
     pub schema: fn() -> schemars::Schema,

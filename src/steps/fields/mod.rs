@@ -2,12 +2,14 @@
 
 mod command_line;
 mod mode;
+mod names;
 mod path;
 mod scalar;
 mod source;
 
 pub use command_line::{CommandLine, refuse_secret};
 pub use mode::Mode;
+pub use names::names_of;
 pub use path::{AbsolutePath, Destination};
 pub use scalar::{OneOrMore, Span, Texts, Word};
 pub use source::{Inline, LocalFile};
