@@ -1,5 +1,7 @@
 //! The house's own rules, held against its sources: who may import whom, who may name what, who may write.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 use regex::Regex;

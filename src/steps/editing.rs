@@ -95,3 +95,27 @@ fn edited(old: &[u8], edit: impl Fn(&mut Lines) -> Result<(), String>) -> Result
     }
     Ok(new)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::steps::{fake::Fake, lineinfile::Lineinfile};
+
+    #[test]
+    fn missing_files_and_links_are_told() {
+        let mut fake = Fake::with(&["/f", "/l -> f", "/d/"]);
+        let mut told = |fields: &str| fake.told::<Lineinfile>(fields);
+        assert_eq!(told(r#"{"path": "/n", "line": "a", "create": true}"#).unwrap(), ["/n: file 0644 1:2"]);
+        assert!(told(r#"{"path": "/n", "line": "a"}"#).unwrap_err().contains("create: true"));
+        assert!(told(r#"{"path": "/n", "line": "a", "state": "absent"}"#).unwrap().is_empty());
+        assert!(told(r#"{"path": "/l", "line": "a"}"#).unwrap_err().contains("follow: true"));
+        assert_eq!(told(r#"{"path": "/l", "line": "a", "follow": true}"#).unwrap(), ["/f: file 0600 7:8"]);
+        assert!(told(r#"{"path": "/d", "line": "a"}"#).unwrap_err().contains("a directory"));
+    }
+
+    #[test]
+    fn an_edit_that_never_rests_is_refused() {
+        let mut fake = Fake::with(&["/f"]);
+        let step = r#"{"path": "/f", "regexp": "^(.*)$", "line": "\\1x", "backrefs": true}"#;
+        assert!(fake.told::<Lineinfile>(step).unwrap_err().contains("at each run"));
+    }
+}

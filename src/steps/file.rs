@@ -208,3 +208,107 @@ fn unfit(path: &ByteText, state: &PathState, wanted: &str) -> Halt {
     };
     Halt::Failed(format!("{path} should be {wanted} and is {}{hint}", noun(state)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::facts::Mount, steps::fake::Fake};
+
+    fn told(fake: &mut Fake, fields: &str) -> Result<Vec<String>, String> {
+        fake.told::<File>(fields)
+    }
+
+    #[test]
+    fn directories_are_made_with_those_above_them() {
+        let mut fake = Fake::with(&["/srv/"]);
+        let made =
+            told(&mut fake, r#"{"path": "/srv/a/b", "state": "directory", "mode": "0700", "owner": 9}"#).unwrap();
+        assert_eq!(made, ["/srv/a: directory 0755 1:2", "/srv/a/b: directory 0700 9:2"]);
+        let not = told(&mut fake, r#"{"path": "/srv/a/b", "state": "directory", "parents": false}"#).unwrap_err();
+        assert!(not.contains("/srv/a does not exist"), "{not}");
+        if let Some(PathState::Directory { meta }) = fake.paths.get_mut(&"/srv".into()) {
+            meta.mode = 0o2775;
+        }
+        let made = told(&mut fake, r#"{"path": "/srv/a/b", "state": "directory"}"#).unwrap();
+        assert_eq!(made, ["/srv/a: directory 2755 1:8", "/srv/a/b: directory 2755 1:8"]);
+    }
+
+    #[test]
+    fn what_is_left_open_stays() {
+        let mut fake = Fake::with(&["/f", "/d/"]);
+        assert_eq!(told(&mut fake, r#"{"path": "/f", "group": "9"}"#).unwrap(), ["/f: file 0600 7:9"]);
+        assert_eq!(told(&mut fake, r#"{"path": "/d", "mode": "0700"}"#).unwrap(), ["/d: directory 0700 7:8"]);
+        assert_eq!(told(&mut fake, r#"{"path": "/f", "state": "touch"}"#).unwrap(), ["/f: file 0600 7:8"]);
+        assert_eq!(told(&mut fake, r#"{"path": "/n", "state": "touch"}"#).unwrap(), ["/n: file 0644 1:2"]);
+        assert!(told(&mut fake, r#"{"path": "/n"}"#).unwrap_err().contains("does not exist"));
+        assert!(told(&mut fake, r#"{"path": "/f", "owner": "nobody-here"}"#).unwrap_err().contains("no user"));
+    }
+
+    #[test]
+    fn links_point_to_something_unless_forced() {
+        let mut fake = Fake::with(&["/r/", "/r/1/", "/cur -> r/0", "/f"]);
+        let link = |path: &str, src: &str, more: &str| {
+            format!(r#"{{"path": "{path}", "state": "link", "src": "{src}"{more}}}"#)
+        };
+        assert_eq!(told(&mut fake, &link("/cur", "r/1", "")).unwrap(), ["/cur: link to r/1 7:8"]);
+        assert_eq!(told(&mut fake, &link("/cur", "r/0", "")).unwrap(), ["/cur: link to r/0 7:8"]);
+        assert!(told(&mut fake, &link("/cur", "r/2", "")).unwrap_err().contains("there is no /r/2"));
+        let force = r#", "force": true"#;
+        assert_eq!(told(&mut fake, &link("/new", "r/2", force)).unwrap(), ["/new: link to r/2 1:2"]);
+        assert!(told(&mut fake, &link("/f", "r/1", "")).unwrap_err().contains("force: true"));
+        assert_eq!(told(&mut fake, &link("/f", "r/1", force)).unwrap(), ["/f: link to r/1 1:2"]);
+        assert!(told(&mut fake, &link("/r", "f", force)).unwrap_err().contains("is a directory"));
+    }
+
+    #[test]
+    fn removal_begins_at_the_leaves_and_spares_what_cannot_come_back() {
+        let mut fake = Fake::with(&["/d/", "/d/e/", "/d/e/f", "/d/l -> /etc"]);
+        let gone = told(&mut fake, r#"{"path": "/d", "state": "absent"}"#).unwrap();
+        assert_eq!(gone.last().unwrap(), "/d: absent");
+        let at = |name: &str| gone.iter().position(|told| told.starts_with(name)).unwrap();
+        assert!(gone.len() == 4 && at("/d/e/f:") < at("/d/e:"), "{gone:?}");
+        assert_eq!(told(&mut fake, r#"{"path": "/none/x", "state": "absent"}"#).unwrap(), ["/none/x: absent"]);
+        assert!(told(&mut fake, r#"{"path": "/", "state": "absent"}"#).unwrap_err().contains("root"));
+        fake.facts.mounts.push(Mount { path: "/d/e".into(), ..Default::default() });
+        assert!(told(&mut fake, r#"{"path": "/d", "state": "absent"}"#).unwrap_err().contains("mounted at /d/e"));
+        fake.facts.mounts.clear();
+        fake.paths.insert("/d/s".into(), PathState::Other { kind: "socket".into() });
+        assert!(told(&mut fake, r#"{"path": "/d", "state": "absent"}"#).unwrap_err().contains("socket"));
+    }
+
+    #[test]
+    fn recursion_gives_execute_permission_only_where_there_is_some() {
+        let mut fake = Fake::with(&["/d/", "/d/f", "/d/x", "/d/l -> f"]);
+        if let Some(PathState::File { meta, .. }) = fake.paths.get_mut(&"/d/x".into()) {
+            meta.mode = 0o700;
+        }
+        let fields = r#"{"path": "/d", "state": "directory", "recurse": true, "mode": "0755", "owner": 3}"#;
+        assert_eq!(
+            told(&mut fake, fields).unwrap(),
+            ["/d: directory 0755 3:8", "/d/f: file 0644 3:8", "/d/l: link to f 3:8", "/d/x: file 0755 3:8"]
+        );
+    }
+
+    #[test]
+    fn a_link_in_the_way_is_never_followed_unasked() {
+        let mut fake = Fake::with(&["/d/", "/l -> d"]);
+        let refused = told(&mut fake, r#"{"path": "/l", "state": "directory", "mode": "0700"}"#).unwrap_err();
+        assert!(refused.contains("follow: true"), "{refused}");
+        let followed = told(&mut fake, r#"{"path": "/l", "state": "directory", "mode": "0700", "follow": true}"#);
+        assert_eq!(followed.unwrap(), ["/d: directory 0700 7:8"]);
+    }
+
+    #[test]
+    fn fields_that_do_not_go_together_are_mistakes() {
+        for fields in [
+            r#"{"path": "/x", "src": "y"}"#,
+            r#"{"path": "/x", "state": "link"}"#,
+            r#"{"path": "/x", "state": "link", "src": "y", "mode": "0644"}"#,
+            r#"{"path": "/x", "state": "absent", "owner": "root"}"#,
+            r#"{"path": "/x", "recurse": true}"#,
+            r#"{"path": "/x", "state": "directory", "force": true}"#,
+        ] {
+            assert!(told(&mut Fake::with(&["/x/"]), fields).is_err(), "{fields}");
+        }
+    }
+}

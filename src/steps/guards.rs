@@ -77,3 +77,52 @@ impl Guards<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        resources::Halt,
+        steps::{command::Command, fake::Fake},
+    };
+
+    /// Whether the command would run.
+    fn runs(fake: &mut Fake, guards: &str) -> Result<bool, Halt> {
+        let decision = fake.ask_step::<Command>(&format!(r#"{{"cmd": "work", {guards}}}"#))?;
+        Ok(!decision.acts.is_empty())
+    }
+
+    #[test]
+    fn each_guard_can_stop_it() {
+        let mut fake = Fake::with(&["/there", "/dangling -> /none"]);
+        fake.commands = [("yes".to_owned(), 0), ("no".to_owned(), 1)].into();
+        for (guard, expected) in [
+            (r#""creates": "/there""#, false),
+            (r#""creates": "/dangling""#, false),
+            (r#""creates": "/not/there""#, true),
+            (r#""removes": "/there""#, true),
+            (r#""removes": "/not/there""#, false),
+            (r#""unless": "yes""#, false),
+            (r#""unless": ["no"]"#, true),
+            (r#""only_if": "yes""#, true),
+            (r#""only_if": "no""#, false),
+        ] {
+            assert_eq!(runs(&mut fake, guard), Ok(expected), "{guard}");
+        }
+        assert!(matches!(runs(&mut fake, r#""unless": "missing""#), Err(Halt::Failed(_))));
+    }
+
+    #[test]
+    fn a_plan_asks_no_command_about_what_is_yet_to_change() {
+        let mut fake = Fake::with(&["/there"]);
+        (fake.planning, fake.staged) = (true, true);
+        assert!(matches!(runs(&mut fake, r#""unless": "yes""#), Err(Halt::Unknown(_))));
+        assert_eq!(runs(&mut fake, r#""unless": "yes", "creates": "/there""#), Ok(false));
+        assert!(fake.asked.is_empty());
+    }
+
+    #[test]
+    fn a_sensitive_argument_is_refused() {
+        let refused = runs(&mut Fake::with(&[]), r#""unless": "login hunter2""#).unwrap_err();
+        assert!(refused.message().contains("sensitive"));
+    }
+}

@@ -18,6 +18,8 @@ pub mod wait_for;
 // What several kinds decide alike.
 mod address;
 mod editing;
+#[cfg(test)]
+mod fake;
 mod guards;
 mod lines;
 mod paths;

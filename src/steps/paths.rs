@@ -274,3 +274,76 @@ pub(super) fn noun(state: &PathState) -> String {
         PathState::Other { kind } => format!("a {kind}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::fake::{Fake, meta};
+
+    fn find(fake: &mut Fake, path: &str, follow: bool) -> Result<(String, String), String> {
+        let spot = Spot::find(fake, &AbsolutePath::parse(path).unwrap(), follow);
+        spot.map(|spot| (spot.path.to_string(), noun(&spot.state))).map_err(|halt| halt.message().to_owned())
+    }
+
+    #[test]
+    fn links_on_the_way_are_resolved_and_the_last_one_only_if_asked() {
+        let mut fake = Fake::with(&[
+            "/run/",
+            "/run/lock/",
+            "/var/",
+            "/var/run -> /run",
+            "/var/lock -> run/lock",
+            "/run/a",
+            "/run/up -> ../run/./a",
+            "/loop -> /pool",
+            "/pool -> /loop",
+            "/dangling -> /none/x",
+            "/home -> ..",
+        ]);
+        let own = |path: &str, noun: &str| Ok((path.to_owned(), noun.to_owned()));
+        assert_eq!(find(&mut fake, "/var/run/a", false), own("/run/a", "a file"));
+        assert_eq!(find(&mut fake, "/var/lock/x", false), own("/run/lock/x", "nothing"));
+        assert_eq!(find(&mut fake, "/run/up", false), own("/run/up", "a link to ../run/./a"));
+        assert_eq!(find(&mut fake, "/run/up", true), own("/run/a", "a file"));
+        assert_eq!(find(&mut fake, "/home/run", false), own("/run", "a directory"));
+        assert_eq!(find(&mut fake, "/", true), own("/", "a directory"));
+        assert_eq!(find(&mut fake, "/dangling", true), own("/none/x", "nothing"));
+        assert!(find(&mut fake, "/loop/x", false).unwrap_err().contains("circle"));
+        assert!(find(&mut fake, "/run/a/x", false).unwrap_err().contains("/run/a is no directory"));
+    }
+
+    #[test]
+    fn missing_parents_are_named_outermost_first() {
+        let mut fake = Fake::with(&["/srv/"]);
+        let spot = Spot::find(&mut fake, &AbsolutePath::parse("/srv/a/b/c").unwrap(), false).unwrap();
+        assert_eq!(spot.missing, ["/srv/a".into(), "/srv/a/b".into()]);
+        assert!(!exists(&mut fake, &AbsolutePath::parse("/srv/a/b/c").unwrap()).unwrap());
+        assert!(exists(&mut fake, &AbsolutePath::parse("/srv").unwrap()).unwrap());
+    }
+
+    #[test]
+    fn an_acl_follows_the_mode_as_in_the_kernel() {
+        let entry =
+            |tag: u16, bits: u16, id: u32| [&tag.to_le_bytes()[..], &bits.to_le_bytes(), &id.to_le_bytes()].concat();
+        let acl = |owner, mask, other| {
+            let none = u32::MAX;
+            [
+                2u32.to_le_bytes().to_vec(),
+                entry(0x01, owner, none),
+                entry(0x02, 7, 1000),
+                entry(0x04, 5, none),
+                entry(0x10, mask, none),
+                entry(0x20, other, none),
+            ]
+            .concat()
+        };
+        let name = ByteText::from("system.posix_acl_access");
+        let mut meta = meta(0o775);
+        meta.xattrs.insert(name.clone(), ByteText(acl(7, 7, 5)));
+        set_mode(&mut meta, 0o640);
+        assert_eq!((meta.mode, &meta.xattrs[&name].0), (0o640, &acl(6, 4, 0)));
+        let mut odd = vec![2, 0, 0, 0, 1];
+        acl_follow(&mut odd, 0o777);
+        assert_eq!(odd, [2, 0, 0, 0, 1]);
+    }
+}

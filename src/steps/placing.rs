@@ -57,3 +57,34 @@ impl Placing<'_> {
         Ok(decision)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::steps::{copy::Copy, fake::Fake};
+
+    #[test]
+    fn a_file_takes_its_place() {
+        let mut fake = Fake::with(&["/etc/", "/etc/motd", "/etc/l -> motd", "/d/"]);
+        let mut told = |fields: &str| fake.told::<Copy>(fields);
+        assert_eq!(told(r#"{"content": "x", "dest": "/etc/motd"}"#).unwrap(), ["/etc/motd: file 0600 7:8"]);
+        assert_eq!(told(r#"{"src": "a/new", "dest": "/etc/"}"#).unwrap(), ["/etc/new: file 0644 1:2"]);
+        assert_eq!(told(r#"{"content": "x", "dest": "/etc/l"}"#).unwrap(), ["/etc/l: file 0644 1:2"]);
+        let followed = told(r#"{"content": "x", "dest": "/etc/l", "follow": true}"#);
+        assert_eq!(followed.unwrap(), ["/etc/motd: file 0600 7:8"]);
+        let made = told(r#"{"content": "x", "dest": "/n/m/f", "parents": true, "mode": "0400"}"#);
+        assert_eq!(made.unwrap(), ["/n: directory 0755 1:2", "/n/m: directory 0755 1:2", "/n/m/f: file 0400 1:2"]);
+        assert!(told(r#"{"content": "x", "dest": "/n/f"}"#).unwrap_err().contains("/n does not exist"));
+        assert!(told(r#"{"content": "x", "dest": "/d"}"#).unwrap_err().contains("is a directory"));
+        assert!(told(r#"{"content": "x", "dest": "/d/"}"#).unwrap_err().contains("no file name"));
+        assert!(told(r#"{"content": "x", "src": "y", "dest": "/d/"}"#).unwrap_err().contains("either"));
+        assert!(told(r#"{"content": "", "dest": "/e", "validate": "x hunter2"}"#).unwrap_err().contains("sensitive"));
+    }
+
+    #[test]
+    fn force_false_keeps_a_content() {
+        let mut fake = Fake::with(&["/f"]);
+        let old = fake.paths[&"/f".into()].clone();
+        let kept = fake.ask_step::<Copy>(r#"{"content": "x", "dest": "/f", "force": false}"#).unwrap();
+        assert_eq!(kept.states[0].1, crate::model::State::Path(old));
+    }
+}

@@ -180,3 +180,56 @@ impl WaitFor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::fake::Fake;
+
+    fn seen(fake: &mut Fake, fields: &str) -> Result<(), Halt> {
+        fake.ask_step::<WaitFor>(fields).map(drop)
+    }
+
+    #[test]
+    fn a_port_is_seen_to_open_and_close() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (open, closed) = (format!(r#"{{"port": {port}}}"#), format!(r#"{{"port": {port}, "state": "stopped"}}"#));
+        let mut fake = Fake::with(&[]);
+        assert_eq!(seen(&mut fake, &open), Ok(()));
+        assert!(matches!(seen(&mut fake, &closed), Err(Halt::NotYet(_))));
+        drop(listener);
+        assert_eq!(seen(&mut fake, &closed), Ok(()));
+        assert!(matches!(seen(&mut fake, &open), Err(Halt::NotYet(_))));
+        fake.planning = true;
+        assert!(matches!(seen(&mut fake, &open), Err(Halt::Unknown(_))));
+    }
+
+    #[test]
+    fn a_path_is_seen_to_come_and_go() {
+        let mut fake = Fake::with(&["/run/", "/run/pid"]);
+        assert_eq!(seen(&mut fake, r#"{"path": "/run/pid"}"#), Ok(()));
+        assert_eq!(seen(&mut fake, r#"{"path": "/run/pid", "search_regex": "p.d"}"#), Ok(()));
+        assert!(matches!(seen(&mut fake, r#"{"path": "/run/pid", "search_regex": "x"}"#), Err(Halt::NotYet(_))));
+        assert!(matches!(seen(&mut fake, r#"{"path": "/run/pid", "state": "absent"}"#), Err(Halt::NotYet(_))));
+        assert_eq!(seen(&mut fake, r#"{"path": "/run/x", "state": "absent"}"#), Ok(()));
+        (fake.planning, fake.staged) = (true, true);
+        assert!(matches!(seen(&mut fake, r#"{"path": "/run/pid"}"#), Err(Halt::Unknown(_))));
+    }
+
+    #[test]
+    fn it_is_always_clear_what_is_waited_for() {
+        for fields in [
+            "{}",
+            r#"{"port": 1, "path": "/x"}"#,
+            r#"{"port": 0}"#,
+            r#"{"path": "/x", "host": "a"}"#,
+            r#"{"port": 1, "host": "-x"}"#,
+            r#"{"port": 1, "search_regex": "x"}"#,
+            r#"{"path": "/x", "search_regex": "x", "state": "absent"}"#,
+            r#"{"port": 1, "interval": 0}"#,
+        ] {
+            assert!(matches!(seen(&mut Fake::with(&[]), fields), Err(Halt::Failed(_))), "{fields}");
+        }
+    }
+}

@@ -168,3 +168,95 @@ fn check_header(name: &str, value: &str) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::{TcpListener, TcpStream},
+        thread,
+    };
+
+    use super::*;
+    use crate::steps::fake::Fake;
+
+    /// A server that answers one request with these bytes, and gives the request back.
+    fn serve(answer: &'static str) -> (u16, thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let request = request(&stream);
+            (&stream).write_all(answer.as_bytes()).unwrap();
+            request
+        });
+        (port, server)
+    }
+
+    fn request(stream: &TcpStream) -> String {
+        let lines = BufReader::new(stream).lines().map(Result::unwrap);
+        lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_server_is_asked_and_judged() {
+        let ask = |answer, more: &str| {
+            let (port, server) = serve(answer);
+            let step = format!(r#"{{"url": "http://localhost:{port}/health?x=1"{more}}}"#);
+            let judged = Fake::with(&[]).ask_step::<Http>(&step);
+            (judged.map(drop), server.join().unwrap())
+        };
+        let (judged, request) = ask("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup", r#", "headers": {"X-A": 1}"#);
+        assert_eq!(judged, Ok(()));
+        assert!(request.starts_with("GET /health?x=1 HTTP/1.1\nHost: localhost:"), "{request}");
+        assert!(request.contains("\nX-A: 1"), "{request}");
+        let (judged, _) = ask("HTTP/1.1 503 No\r\n\r\n", r#", "status": [200, 204]"#);
+        assert!(judged.unwrap_err().message().contains("answers 503, not 200 or 204"));
+        assert_eq!(ask("HTTP/1.1 200 OK\r\n\r\nup", r#", "matches": "^up$""#).0, Ok(()));
+        let (judged, _) = ask("HTTP/1.1 200 OK\r\n\r\ndown", r#", "matches": "up""#);
+        assert!(matches!(judged, Err(Halt::NotYet(_))));
+        let (judged, request) = ask("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", r#", "method": "HEAD""#);
+        assert!(judged.is_ok() && request.starts_with("HEAD "));
+    }
+
+    #[test]
+    fn a_server_that_never_ends_its_answer_costs_its_timeout() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            while stream.write_all(b"H").is_ok() {
+                thread::sleep(std::time::Duration::from_millis(20));
+            }
+        });
+        let started = std::time::Instant::now();
+        let step = format!(r#"{{"url": "http://127.0.0.1:{port}/", "timeout": "300ms"}}"#);
+        let judged = Fake::with(&[]).ask_step::<Http>(&step).unwrap_err();
+        assert!(judged.message().contains("within 300ms"), "{judged}");
+        assert!(started.elapsed() < std::time::Duration::from_secs(5));
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn https_needs_a_tool_of_the_host() {
+        let mut fake = Fake::with(&[]);
+        let failed = fake.ask_step::<Http>(r#"{"url": "https://a/"}"#).unwrap_err();
+        assert!(failed.message().contains("curl or wget"));
+        assert_eq!(fake.asked.len(), 2);
+    }
+
+    #[test]
+    fn headers_cannot_become_others() {
+        for fields in [
+            r#"{"url": "http://a/", "headers": {"X": "a\r\nY: b"}}"#,
+            r#"{"url": "http://a/", "headers": {"X Y": "a"}}"#,
+            r#"{"url": "http://a/", "headers": {"host": "a"}}"#,
+            r#"{"url": "http://a/", "status": 42}"#,
+            r#"{"url": "http://a/", "timeout": 0}"#,
+            r#"{"url": "http://a/", "validate_certs": false}"#,
+            r#"{"url": "http://a/", "matches": "("}"#,
+        ] {
+            assert!(matches!(Fake::with(&[]).ask_step::<Http>(fields), Err(Halt::Failed(_))), "{fields}");
+        }
+    }
+}
