@@ -1,4 +1,46 @@
-//! Embeds the agent program into a release build of the controller.
+//! Embeds the agent program into a release build of the controller, so that one file is all that an operator needs.
+//!
+//! In a debug build nothing is embedded: the controller then takes the `rollbook-agent` beside itself.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(rollbook_embedded_agent)");
+    println!("cargo::rerun-if-env-changed=ROLLBOOK_AGENT");
+    println!("cargo::rerun-if-changed=src");
+    println!("cargo::rerun-if-changed=Cargo.toml");
+    println!("cargo::rerun-if-changed=Cargo.lock");
+    let is_controller = env::var_os("CARGO_FEATURE_CONTROLLER").is_some();
+    let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    if !is_controller {
+        return;
+    }
+    let agent = match env::var_os("ROLLBOOK_AGENT") {
+        Some(given) => PathBuf::from(given),
+        None if is_release => build_agent(),
+        None => return,
+    };
+    println!("cargo::rustc-cfg=rollbook_embedded_agent");
+    println!("cargo::rustc-env=ROLLBOOK_AGENT_FILE={}", agent.display());
+}
+
+/// Builds the agent with the `agent` profile, in a target folder of its own (cargo holds the lock on the other one).
+fn build_agent() -> PathBuf {
+    let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
+    let folder = Path::new(&variable("OUT_DIR")).join("agent");
+    let target = variable("TARGET");
+    let status = Command::new(variable("CARGO"))
+        .args(["build", "--locked", "--bin", "rollbook-agent", "--no-default-features", "--profile", "agent"])
+        .args(["--target", &target])
+        .arg("--target-dir")
+        .arg(&folder)
+        .current_dir(variable("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo can be started again");
+    assert!(status.success(), "building the agent failed: see above");
+    folder.join(target).join("agent").join("rollbook-agent")
 }
