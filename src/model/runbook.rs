@@ -37,6 +37,8 @@ pub struct Runbook {
     pub hosts: Placed<String>,
     /// Whom to become on them.
     pub become_user: Become,
+    /// What to do on a host at its first failure (`strategy: {on_failure: …}`).
+    pub on_failure: OnFailure,
     /// What the caller may or must give.
     pub params: BTreeMap<String, Param>,
     /// Plain names for templates; may refer to params, host, groups, facts and to vars above them.
@@ -57,6 +59,26 @@ pub enum Risk {
     Medium,
     /// A lot.
     High,
+}
+
+/// What to do at the first failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Undo what was done, newest first.
+    #[default]
+    Rollback,
+    /// Leave everything as it is.
+    Stop,
+}
+
+/// A step kind as the language knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct KindWord {
+    /// The word that the user writes.
+    pub name: &'static str,
+    /// The field that a plain value fills.
+    pub short: Option<&'static str>,
 }
 
 /// A parameter of a runbook.

@@ -33,6 +33,7 @@ use crate::{
     model::{
         change::{Act, CommandSpec},
         event::Output,
+        runbook::KindWord,
         state::{Content, Resource, State},
     },
     resources::{Halt, View},
@@ -242,6 +243,11 @@ pub struct Manual {
 /// The default of fields that are true unless the step says otherwise.
 fn yes() -> bool {
     true
+}
+
+/// The kinds as the language knows them.
+pub fn words() -> Vec<KindWord> {
+    KINDS.iter().map(|kind| KindWord { name: kind.name, short: kind.short }).collect()
 }
 
 /// The kind called `name`.

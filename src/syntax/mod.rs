@@ -1,1 +1,4 @@
-//! YAML to model, every value with its place.
+//! YAML to model, every value with its place. The only place that names the YAML crate.
+
+pub mod runbook;
+pub mod yaml;

@@ -12,7 +12,7 @@ use crate::{
         event::{Counts, HostOutcome, Mode, Output, StepOutcome, Undone},
         facts::Facts,
         ids::{RunId, TaskNo},
-        runbook::Retry,
+        runbook::{OnFailure, Retry},
         state::Content,
     },
 };
@@ -66,17 +66,6 @@ pub struct Open {
     pub on_failure: OnFailure,
     /// The head of the record's chain when the run was opened.
     pub witness: Option<Witness>,
-}
-
-/// What to do at the first failure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    /// Undo what was done, newest first.
-    #[default]
-    Rollback,
-    /// Leave everything as it is.
-    Stop,
 }
 
 /// The record's chain at some moment.

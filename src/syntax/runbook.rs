@@ -1,0 +1,154 @@
+//! A runbook's file to its model. The format's reference is docs/runbook-format.md.
+
+mod params;
+mod step;
+
+use std::{collections::HashSet, path::Path};
+
+use crate::{
+    base::{Digest, Fault, Faults, fault::nearest},
+    model::{
+        decode::{self, Fields},
+        inventory::Become,
+        node::{Node, Value},
+        runbook::{KindWord, OnFailure, Runbook, Step},
+    },
+    syntax::yaml,
+};
+
+pub use params::{Bound, bind_params};
+
+/// Names that a variable cannot have: templates find other things under them.
+const RESERVED: [&str; 8] = ["params", "vars", "host", "groups", "facts", "steps", "item", "loop"];
+
+/// Keys that later versions will know.
+const LATER: [(&str, &str); 6] = [
+    ("block", "savepoints"),
+    ("rescue", "savepoints"),
+    ("always", "savepoints"),
+    ("run_once", "run_once"),
+    ("delegate_to", "delegation"),
+    ("throttle", "throttling"),
+];
+
+/// Reads and checks a runbook. `kinds` are the step kinds that there are. All faults are given, in the order of the
+/// file.
+pub fn load(path: &Path, kinds: &[KindWord]) -> Result<Runbook, Faults> {
+    let text = yaml::text_of(path)?;
+    parse(&path.to_string_lossy(), &text, kinds)
+}
+
+/// Reads and checks the text of a runbook.
+pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> Result<Runbook, Faults> {
+    let node = yaml::parse(file, text)?;
+    let mut fields = Fields::of(&node, "a runbook")?;
+    let name = fields.required("runbook").and_then(|node| fields.faults.keep(decode::text(node)));
+    let hosts = fields.required("hosts").and_then(|node| fields.faults.keep(decode::text(node)));
+    let description = fields.text("description").map(|text| text.value);
+    let owner = fields.text("owner").map(|text| text.value);
+    let risk = fields.read("risk", |node| decode::with(node, |reader| serde::Deserialize::deserialize(reader)));
+    let become_user = fields.read("become", read_become).unwrap_or_default();
+    let params = fields.read("params", params::read).unwrap_or_default();
+    let vars = fields.read("vars", read_vars).unwrap_or_default();
+    let on_failure = fields.read("strategy", read_strategy).unwrap_or_default();
+    let steps = fields.required("steps").and_then(|node| fields.faults.keep(step::list(node, kinds)));
+    let handlers = fields.read("handlers", |node| step::list(node, kinds)).unwrap_or_default();
+    let steps = steps.unwrap_or_default();
+    check_names(&steps, &handlers, &mut fields.faults);
+    let runbook = name.zip(hosts).map(|(name, hosts)| Runbook {
+        file: file.into(),
+        digest: Digest::of(text.as_bytes()),
+        name: name.value,
+        description,
+        owner,
+        risk,
+        hosts,
+        become_user,
+        on_failure,
+        params,
+        vars,
+        steps,
+        handlers,
+    });
+    fields.finish(runbook)
+}
+
+fn read_become(node: &Node) -> Result<Become, Fault> {
+    match &node.value {
+        Value::Bool(true) => Ok(Become::Root),
+        Value::Bool(false) => Ok(Become::No),
+        Value::Text { text, .. } if text == "root" => Ok(Become::Root),
+        Value::Text { text, plain } if *plain && ["yes", "no", "on", "off"].contains(&&*text.to_lowercase()) => {
+            Err(Fault::input(format!("{text} is not a boolean here")).at(&node.place).hint("write true or false"))
+        }
+        Value::Text { text, .. } => Ok(Become::User(text.clone())),
+        _ => {
+            Err(Fault::input(format!("expected true, false or a user's name, and this is {}", node.what()))
+                .at(&node.place))
+        }
+    }
+}
+
+/// Variables in the order of the file.
+pub(super) fn read_vars(node: &Node) -> Result<Vec<(String, Node)>, Faults> {
+    let entries = node.as_map().ok_or_else(|| {
+        Fault::input(format!("variables are a mapping of names to values, and this is {}", node.what())).at(&node.place)
+    })?;
+    let mut faults = Faults::default();
+    for entry in entries {
+        if RESERVED.contains(&&*entry.key) {
+            let message = format!("a variable cannot be called `{}`: templates find other things there", entry.key);
+            faults.push(Fault::input(message).at(&entry.key_place));
+        } else if !is_identifier(&entry.key) {
+            let fault = Fault::input(format!("`{}` is no variable name", entry.key)).at(&entry.key_place);
+            faults.push(fault.hint("use letters, digits and underscores, not beginning with a digit"));
+        }
+    }
+    faults.or(entries.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect())
+}
+
+/// Letters, digits and underscores, not beginning with a digit.
+pub(super) fn is_identifier(name: &str) -> bool {
+    let begins = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    begins && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+}
+
+fn read_strategy(node: &Node) -> Result<OnFailure, Faults> {
+    let mut fields = Fields::of(node, "a strategy")?;
+    for later in ["batches", "max_failures", "rollback", "confirm_within", "confirm_via", "bake", "verify"] {
+        fields.read(later, |node| -> Result<(), Fault> {
+            Err(Fault::input(format!("`{later}` is not supported yet")).at(&node.place))
+        });
+    }
+    let on_failure =
+        fields.read("on_failure", |node| decode::with(node, |reader| serde::Deserialize::deserialize(reader)));
+    fields.finish(Some(on_failure.unwrap_or_default()))
+}
+
+/// Ids and handler names are unique, and what is notified exists.
+fn check_names(steps: &[Step], handlers: &[Step], faults: &mut Faults) {
+    let mut ids = HashSet::new();
+    for step in steps.iter().chain(handlers) {
+        if let Some(id) = &step.id
+            && !ids.insert(id.clone())
+        {
+            faults.push(Fault::input(format!("another step has the id `{id}`")).at(&step.place));
+        }
+    }
+    let mut names = HashSet::new();
+    for handler in handlers {
+        if !names.insert(handler.name.value.as_str()) {
+            let message = format!("another handler is called {:?}", handler.name.value);
+            faults.push(Fault::input(message).at(&handler.name.place));
+        }
+    }
+    for notified in steps.iter().chain(handlers).flat_map(|step| &step.notify) {
+        if !names.contains(notified.value.as_str()) {
+            let fault = Fault::input(format!("there is no handler {:?}", notified.value)).at(&notified.place);
+            faults.push(match nearest(&notified.value, names.iter().copied()) {
+                Some(near) => fault.hint(format!("did you mean {near:?}?")),
+                None => fault.hint("handlers stand under `handlers:`, and are notified by name"),
+            });
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Steps and handlers.
+
+use crate::{
+    base::{Fault, Faults, fault::nearest},
+    model::{
+        decode::{self, Fields},
+        ids::StepId,
+        node::{Entry, Node, Value},
+        runbook::{KindWord, Placed, Retry, Step},
+    },
+    syntax::runbook::{LATER, is_identifier, read_vars},
+};
+
+/// What a step may have beside its kind.
+const KEYS: [&str; 13] = [
+    "name",
+    "id",
+    "when",
+    "loop",
+    "notify",
+    "undo",
+    "retry",
+    "timeout",
+    "environment",
+    "vars",
+    "sensitive",
+    "tags",
+    "register",
+];
+
+/// Reads a list of steps.
+pub(super) fn list(node: &Node, kinds: &[KindWord]) -> Result<Vec<Step>, Faults> {
+    let Value::List(items) = &node.value else {
+        return Err(Fault::input(format!("expected a list of steps, and this is {}", node.what()))
+            .at(&node.place)
+            .hint("begin each step with a dash")
+            .into());
+    };
+    let mut faults = Faults::default();
+    let steps: Vec<_> = items.iter().filter_map(|item| faults.keep(read(item, kinds))).collect();
+    faults.or(steps)
+}
+
+fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
+    let mut fields = Fields::of(node, "a step")?;
+    let kind = kind_of(node, kinds, &mut fields.faults);
+    if let Some((kind, _)) = kind {
+        fields.value(kind.name);
+    }
+    for (key, _) in LATER {
+        fields.value(key);
+    }
+    if let Some(register) = fields.value("register") {
+        let fault = Fault::input("there is no `register` here").at(&register.place);
+        fields.faults.push(fault.hint("give the step an `id`, and find its results under steps.<id>"));
+    }
+    let name = fields.text("name");
+    let id = fields.read("id", read_id);
+    let when = fields.read("when", conditions).unwrap_or_default();
+    let each = fields.value("loop").cloned();
+    let notify = fields.read("notify", decode::texts).unwrap_or_default();
+    let undo = fields.value("undo").cloned();
+    let retry = fields.read("retry", read_retry);
+    let timeout_s = fields.read("timeout", duration_ms).map(|limit| limit.div_ceil(1000));
+    let environment = fields.read("environment", pairs).unwrap_or_default();
+    let vars = fields.read("vars", read_vars).unwrap_or_default();
+    let sensitive = fields.truth("sensitive");
+    let tags = fields.read("tags", tags).unwrap_or_default();
+    let step = kind.map(|(kind, entry)| {
+        let kind_word = Placed { value: kind.name.to_owned(), place: entry.key_place.clone() };
+        Step {
+            place: node.place.clone(),
+            name: name.unwrap_or_else(|| kind_word.clone()),
+            id,
+            args: arguments(kind, &entry.value),
+            kind: kind_word,
+            when,
+            each,
+            notify,
+            undo,
+            retry,
+            timeout_s,
+            environment,
+            vars,
+            sensitive,
+            tags,
+        }
+    });
+    fields.finish(step)
+}
+
+/// The one key that is a kind.
+fn kind_of<'a>(node: &'a Node, kinds: &'a [KindWord], faults: &mut Faults) -> Option<(&'a KindWord, &'a Entry)> {
+    let entries = node.as_map().unwrap_or_default();
+    let find = |entry: &'a Entry| kinds.iter().find(|kind| kind.name == entry.key).map(|kind| (kind, entry));
+    let mut found = entries.iter().filter_map(find);
+    let first = found.next();
+    if let (Some((first, _)), Some((second, entry))) = (first, found.next()) {
+        let message = format!("a step is of one kind, and this one is `{}` and `{}`", first.name, second.name);
+        faults.push(Fault::input(message).at(&entry.key_place).hint("make two steps of it"));
+    }
+    if first.is_none() {
+        faults.push(no_kind(node, entries, kinds));
+    }
+    for entry in entries {
+        if let Some((key, what)) = LATER.iter().find(|(key, _)| *key == entry.key) {
+            let message = format!("`{key}` is not supported yet ({what} are to come)");
+            faults.push(Fault::input(message).at(&entry.key_place));
+        }
+    }
+    first
+}
+
+fn no_kind(node: &Node, entries: &[Entry], kinds: &[KindWord]) -> Fault {
+    let names = || kinds.iter().map(|kind| kind.name);
+    let stranger = entries.iter().find(|entry| !KEYS.contains(&&*entry.key));
+    match stranger {
+        Some(entry) => {
+            let fault = Fault::input(format!("there is no step kind `{}`", entry.key)).at(&entry.key_place);
+            match nearest(&entry.key, names().chain(KEYS)) {
+                Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                None => fault.hint("`rollbook kinds` lists the kinds"),
+            }
+        }
+        None => Fault::input("this step has no kind: it does not say what to do")
+            .at(&node.place)
+            .hint("`rollbook kinds` lists the kinds"),
+    }
+}
+
+/// The kind's arguments as a mapping: a plain value fills the kind's short field.
+fn arguments(kind: &KindWord, value: &Node) -> Node {
+    match (&value.value, kind.short) {
+        (Value::Map(_), _) | (_, None) => value.clone(),
+        (Value::Null, Some(_)) => Node { value: Value::Map(Vec::new()), place: value.place.clone() },
+        (_, Some(short)) => Node {
+            value: Value::Map(vec![Entry {
+                key: short.to_owned(),
+                key_place: value.place.clone(),
+                value: value.clone(),
+            }]),
+            place: value.place.clone(),
+        },
+    }
+}
+
+fn read_id(node: &Node) -> Result<StepId, Fault> {
+    let text = decode::text(node)?;
+    if !is_identifier(&text.value) {
+        return Err(Fault::input(format!("`{}` is no step id", text.value))
+            .at(&node.place)
+            .hint("use letters, digits and underscores, not beginning with a digit"));
+    }
+    Ok(StepId(text.value.into()))
+}
+
+fn conditions(node: &Node) -> Result<Vec<Placed<String>>, Faults> {
+    match &node.value {
+        Value::Bool(truth) => Ok(vec![Placed { value: truth.to_string(), place: node.place.clone() }]),
+        Value::List(items) => {
+            let mut faults = Faults::default();
+            let found: Vec<_> = items.iter().filter_map(|item| faults.keep(conditions(item))).flatten().collect();
+            faults.or(found)
+        }
+        _ => Ok(vec![decode::text(node)?]),
+    }
+}
+
+fn read_retry(node: &Node) -> Result<Retry, Faults> {
+    let mut fields = Fields::of(node, "`retry`")?;
+    let times = fields
+        .required("times")
+        .and_then(|node| fields.faults.keep(decode::with(node, |reader| serde::Deserialize::deserialize(reader))));
+    let delay_ms = fields.read("delay", duration_ms).unwrap_or(1000);
+    fields.finish(times.map(|times| Retry { times, delay_ms }))
+}
+
+/// Milliseconds of `30s`, `1m`, `2h`, `500ms`; a bare number counts seconds.
+pub(super) fn duration_ms(node: &Node) -> Result<u64, Fault> {
+    let wrong = || {
+        Fault::input(format!("expected a duration, and this is {}", node.what()))
+            .at(&node.place)
+            .hint("write a whole number with ms, s, m or h: `30s`")
+    };
+    let text = decode::text(node).map_err(|_| wrong())?.value;
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms)).ok_or_else(wrong)
+}
+
+fn pairs(node: &Node) -> Result<Vec<(String, Node)>, Faults> {
+    let entries = node.as_map().ok_or_else(|| {
+        Fault::input(format!("expected a mapping of names to texts, and this is {}", node.what())).at(&node.place)
+    })?;
+    Ok(entries.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect())
+}
+
+fn tags(node: &Node) -> Result<Vec<String>, Faults> {
+    let texts = decode::texts(node)?;
+    let words = texts.iter().flat_map(|text| text.value.split(',')).map(|tag| tag.trim().to_owned());
+    Ok(words.filter(|tag| !tag.is_empty()).collect())
+}
