@@ -1,16 +1,26 @@
 //! Ways to get a duplex byte pipe to the agent: `ssh2`, `openssh`, `local`; and the agent's way onto the target.
+//!
+//! A transport knows one thing: to run a command line as the login shell reads it, with both streams and the exit
+//! code. Everything else (finding the agent, putting it there, sudo) is the same for all and stands in `bootstrap`.
+
+mod bootstrap;
+mod channel;
+mod local;
+mod openssh;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    base::{Fault, Secret},
+    base::{Fault, FaultKind, Secret},
     model::{
         event::Output,
-        inventory::{Become, Host},
+        inventory::{Become, Host, Transport},
     },
 };
+
+use channel::{Channel, LastWords};
 
 /// Settings that hold for every connection of a run.
 #[derive(Clone)]
@@ -37,6 +47,15 @@ pub struct Connection {
     pub address: String,
     /// The host key's fingerprint, `SHA256:…`; none for `local`, and where the system's ssh keeps it to itself.
     pub host_key: Option<String>,
+    host: Host,
+    settings: Settings,
+    link: Link,
+    last_words: LastWords,
+}
+
+enum Link {
+    Local,
+    Openssh,
 }
 
 /// A pipe to an agent, just past its `HELLO_MAGIC`.
@@ -50,28 +69,46 @@ pub struct AgentPipe {
 }
 
 /// Connects to a host, checks that it is who it says, and logs in.
-pub async fn connect(_host: &Host, _settings: &Settings) -> Result<Connection, Fault> {
-    todo!("transport")
+pub async fn connect(host: &Host, settings: &Settings) -> Result<Connection, Fault> {
+    let (address, host_key, link) = match host.connection.transport {
+        Transport::Local => ("local".to_owned(), None, Link::Local),
+        Transport::Openssh | Transport::Ssh2 => (openssh::address(host), None, Link::Openssh),
+    };
+    let (host, settings) = (host.clone(), settings.clone());
+    Ok(Connection { address, host_key, host, settings, link, last_words: LastWords::default() })
 }
 
 impl Connection {
     /// Starts the agent, as `whom`; puts it there first where it is missing.
-    pub async fn agent(&mut self, _whom: &Become) -> Result<AgentPipe, Fault> {
-        todo!("transport")
+    pub async fn agent(&mut self, whom: &Become) -> Result<AgentPipe, Fault> {
+        bootstrap::agent(self, whom).await
     }
 
     /// Runs one command line as the login shell reads it, without an agent (`raw`).
-    pub async fn raw(&mut self, _line: &str, _limit: Duration) -> Result<Output, Fault> {
-        todo!("transport")
+    pub async fn raw(&mut self, line: &str, limit: Duration) -> Result<Output, Fault> {
+        let channel = self.run(line).await?;
+        channel.finish(limit).await
     }
 
     /// What the agent wrote on its stderr of late: told when it ends without a word.
     pub fn last_words(&self) -> String {
-        todo!("transport")
+        self.last_words.text()
     }
 
     /// Says goodbye.
-    pub async fn close(self) {
-        todo!("transport")
+    pub async fn close(self) {}
+
+    /// Runs a command line as the login shell reads it.
+    async fn run(&mut self, line: &str) -> Result<Channel, Fault> {
+        let (channel, last_words) = match &mut self.link {
+            Link::Local => local::run(line)?,
+            Link::Openssh => openssh::run(&self.host, &self.settings, line)?,
+        };
+        self.last_words = last_words;
+        Ok(channel)
     }
+}
+
+fn unreachable(message: impl Into<String>) -> Fault {
+    Fault::new(FaultKind::Unreachable, message)
 }
