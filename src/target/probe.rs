@@ -1,6 +1,7 @@
 //! What may be read of the machine. Nothing here can write.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -9,7 +10,10 @@ use std::{
 use crate::{
     base::ByteText,
     model::{change::CommandSpec, event::Output, facts::Facts},
-    target::process::{self, Running},
+    target::{
+        process::{self, Running},
+        xattr,
+    },
 };
 
 /// Files that steps edit as a whole (line edits, blocks) are read up to this many bytes.
@@ -65,6 +69,12 @@ impl Probe {
             return Err(io::Error::other(format!("larger than {} MiB", WHOLE_FILE_BYTES_MAX >> 20)));
         }
         Ok(bytes)
+    }
+
+    /// The extended attributes at `path` itself that are part of a file's state: `user.*`, `trusted.*`, POSIX ACLs and
+    /// file capabilities.
+    pub fn xattrs(&self, path: &ByteText) -> io::Result<BTreeMap<ByteText, ByteText>> {
+        xattr::read(&self.locate(path), xattr::Link::Stay)
     }
 
     /// Where a link points.

@@ -27,57 +27,111 @@ const TAIL_BYTES: usize = 48 * 1024;
 /// How long a process group may take to end by itself after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// The longest pause between two looks at a program that runs: the delay of a cancellation.
+const PAUSE_MAX: Duration = Duration::from_millis(20);
+
 /// How long the streams are read on after the program's end, for a child that kept them open.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// The process group that runs now, and whether the run was cancelled. Clones share it.
+/// Whether programs may run, and until when. Clones share it: the thread that hears a cancellation has one, and
+/// whoever runs a program has another.
 #[derive(Clone, Debug, Default)]
 pub struct Running(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     cancelled: AtomicBool,
-    group: Mutex<Option<Pid>>,
+    lost: AtomicBool,
+    shielded: AtomicBool,
+    deadline: Mutex<Option<Instant>>,
 }
 
 impl Running {
-    /// Ends what runs now; nothing is started any more until [`Running::resume`].
+    /// Ends what runs now; nothing is started any more until [`Running::resume`]. The way back is not cancelled.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
-        if let Some(group) = *self.group() {
-            let _already_gone = kill_process_group(group, Signal::TERM);
-        }
     }
 
-    /// Lets programs start again: the way back needs them.
+    /// The controller is lost: as [`Running::cancel`], but the resource at hand is brought to its end.
+    pub fn lose(&self) {
+        self.0.lost.store(true, Ordering::SeqCst);
+    }
+
+    /// The way back begins: programs start again, and neither a cancellation nor a lost controller ends them.
+    pub fn shield(&self) {
+        self.0.shielded.store(true, Ordering::SeqCst);
+        self.set_deadline(None);
+    }
+
+    /// A new plan or apply begins.
     pub fn resume(&self) {
         self.0.cancelled.store(false, Ordering::SeqCst);
+        self.0.shielded.store(false, Ordering::SeqCst);
+        self.set_deadline(None);
     }
 
     /// Whether the run was cancelled.
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::SeqCst)
+        self.0.cancelled.load(Ordering::SeqCst) && !self.is_shielded()
     }
 
-    fn group(&self) -> std::sync::MutexGuard<'_, Option<Pid>> {
-        self.0.group.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Whether the controller is lost.
+    pub fn is_lost(&self) -> bool {
+        self.0.lost.load(Ordering::SeqCst) && !self.is_shielded()
     }
+
+    /// Whether to stop at the next opportunity: cancelled or lost.
+    pub fn is_stopped(&self) -> bool {
+        self.is_cancelled() || self.is_lost()
+    }
+
+    /// When every program must have ended, whatever its own limit.
+    pub fn set_deadline(&self, deadline: Option<Instant>) {
+        *self.deadline() = deadline;
+    }
+
+    /// Whether the deadline has passed.
+    pub fn is_late(&self) -> bool {
+        self.deadline().is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    fn is_shielded(&self) -> bool {
+        self.0.shielded.load(Ordering::SeqCst)
+    }
+
+    fn deadline(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.0.deadline.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// How much it takes to end a program before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// A cancellation or a lost controller ends it.
+    Loose,
+    /// A cancellation ends it; a lost controller does not: it brings a resource to its end.
+    Firm,
 }
 
 /// Runs a command to its end. An error means that it could not be started.
 pub fn run(spec: &CommandSpec, running: &Running) -> io::Result<Output> {
-    if running.is_cancelled() {
+    run_held(spec, running, Hold::Loose)
+}
+
+/// As [`run`], with a say in what ends it early.
+pub fn run_held(spec: &CommandSpec, running: &Running, hold: Hold) -> io::Result<Output> {
+    if ends(running, hold) {
         return Err(io::Error::new(io::ErrorKind::Interrupted, "cancelled"));
+    }
+    if running.is_late() {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "the step's time is over"));
     }
     let mut child = start(spec)?;
     let group = Pid::from_child(&child);
-    *running.group() = Some(group);
     let feeder = feed(&mut child, spec.stdin.clone());
     let stdout = drain(child.stdout.take().expect("stdout is piped"));
     let stderr = drain(child.stderr.take().expect("stderr is piped"));
-    let ended = wait(&mut child, group, spec.timeout_s.map(Duration::from_secs), running);
-    *running.group() = None;
-    let (status, timed_out) = ended?;
+    let (status, timed_out) = wait(&mut child, group, spec.timeout_s.map(Duration::from_secs), running, hold)?;
     let until = Instant::now() + LINGER;
     let output = Output {
         code: status.code(),
@@ -117,18 +171,32 @@ fn feed(child: &mut Child, input: Option<String>) -> Option<thread::JoinHandle<(
     Some(thread::spawn(move || drop(pipe.write_all(input.as_bytes()))))
 }
 
-fn wait(child: &mut Child, group: Pid, limit: Option<Duration>, running: &Running) -> io::Result<(ExitStatus, bool)> {
+fn ends(running: &Running, hold: Hold) -> bool {
+    running.is_cancelled() || hold == Hold::Loose && running.is_lost()
+}
+
+fn wait(
+    child: &mut Child,
+    group: Pid,
+    limit: Option<Duration>,
+    running: &Running,
+    hold: Hold,
+) -> io::Result<(ExitStatus, bool)> {
     let started = Instant::now();
     let mut pause = Duration::from_micros(200);
     let mut ended_at: Option<Instant> = None;
     let mut timed_out = false;
     loop {
         if let Some(status) = child.try_wait()? {
+            if ended_at.is_some() {
+                // Those of the group that did not heed SIGTERM while their leader did.
+                let _already_gone = kill_process_group(group, Signal::KILL);
+            }
             return Ok((status, timed_out));
         }
-        let late = limit.is_some_and(|limit| started.elapsed() >= limit);
+        let late = running.is_late() || limit.is_some_and(|limit| started.elapsed() >= limit);
         match ended_at {
-            None if late || running.is_cancelled() => {
+            None if late || ends(running, hold) => {
                 timed_out = late;
                 ended_at = Some(Instant::now());
                 let _already_gone = kill_process_group(group, Signal::TERM);
@@ -139,7 +207,7 @@ fn wait(child: &mut Child, group: Pid, limit: Option<Duration>, running: &Runnin
             _ => {}
         }
         thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(20));
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 

@@ -1,9 +1,270 @@
 //! What may be written of the machine.
 
-use std::marker::PhantomData;
+use std::{
+    fs, io,
+    io::{Read, Seek},
+    os::fd::AsFd,
+};
 
-/// Everything that can change the machine. Minted by the journal alone, for entries that are already durable.
+use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
+
+use crate::{
+    base::ByteText,
+    model::{
+        change::{Change, CommandSpec, Deed},
+        event::Output,
+        state::{Content, Id, Meta, PathState, Resource, State},
+    },
+    target::{
+        Blobs, Journal, Probe,
+        attributes::{self, Owner},
+        folder::{Spot, path_of},
+        journal::{Entry, Image, copy_checked, times_of},
+        process::{self, Hold},
+    },
+};
+
+/// Everything that can change the machine. Minted by the journal alone, for entries that are already durable, and good
+/// for what these entries change and nothing else.
+///
+/// No undo on disk, no tools in hand: there is no other way to get them.
+///
+/// ```compile_fail
+/// let tools = rollbook::target::Tools::mint(todo!(), todo!(), todo!(), vec![], false);
+/// ```
+///
+/// Folders on the way to a path are never reached through a symbolic link.
 #[derive(Debug)]
 pub struct Tools<'journal> {
-    journal: PhantomData<&'journal ()>,
+    probe: &'journal Probe,
+    blobs: &'journal Blobs,
+    journal: &'journal Journal,
+    entries: Vec<&'journal Entry>,
+    back: bool,
+}
+
+impl<'journal> Tools<'journal> {
+    pub(in crate::target) fn mint(
+        probe: &'journal Probe,
+        blobs: &'journal Blobs,
+        journal: &'journal Journal,
+        entries: Vec<&'journal Entry>,
+        back: bool,
+    ) -> Self {
+        Tools { probe, blobs, journal, entries, back }
+    }
+
+    /// What may be read.
+    pub fn probe(&self) -> &Probe {
+        self.probe
+    }
+
+    /// Runs a program that changes what the entries are about (`apt-get`, `useradd`, `systemctl`). A lost controller
+    /// does not end it: what it brings about should not be left half done.
+    pub fn run(&self, command: &CommandSpec) -> io::Result<Output> {
+        process::run_held(command, self.probe.running(), Hold::Firm)
+    }
+
+    /// Runs a command of the runbook's. A lost controller ends it.
+    pub fn act(&self, command: &CommandSpec) -> io::Result<Output> {
+        process::run_held(command, self.probe.running(), Hold::Loose)
+    }
+
+    /// Puts a file there, in one step: whoever looks sees what was there before, or all of it. On the way back the
+    /// file that was there before is itself put back where it was kept by a second name, so that its times and its
+    /// other names are as before.
+    pub fn write_file(&self, path: &ByteText, content: &Content, meta: &Meta) -> io::Result<()> {
+        let (spot, entry) = self.spot(path)?;
+        let temporary = spot.beside(&self.journal.temporary_name(entry.no))?;
+        temporary.clear()?;
+        let made = match self.image_of(entry, content) {
+            Some(Image::Link) => self.link_image(entry, content, &temporary),
+            _ => self.fill(entry, content, meta, &spot, &temporary),
+        };
+        let placed = made.and_then(|()| place(&temporary, &spot, content, meta));
+        // After renaming over another name of the same file, both names are still there.
+        let cleared = temporary.clear();
+        placed.and(cleared)?;
+        self.journal.owe_sync(path);
+        Ok(())
+    }
+
+    /// Makes a directory, whole with its attributes in one step.
+    pub fn make_directory(&self, path: &ByteText, meta: &Meta) -> io::Result<()> {
+        let (spot, entry) = self.spot(path)?;
+        let temporary = spot.beside(&self.journal.temporary_name(entry.no))?;
+        remove_directory_at(&temporary)?;
+        rustix::fs::mkdirat(&temporary.folder, &temporary.name, 0o700.into())?;
+        let made = attributes::bring(&temporary.hold()?, meta).and_then(|()| rename_new(&temporary, &spot));
+        if made.is_err() {
+            remove_directory_at(&temporary)?;
+        }
+        self.journal.owe_sync(path);
+        made
+    }
+
+    /// Makes a symbolic link, or puts one in the place of a file or link.
+    pub fn make_link(&self, path: &ByteText, target: &ByteText, uid: &Id, gid: &Id) -> io::Result<()> {
+        let (spot, entry) = self.spot(path)?;
+        let temporary = spot.beside(&self.journal.temporary_name(entry.no))?;
+        temporary.clear()?;
+        rustix::fs::symlinkat(target.as_path(), &temporary.folder, &temporary.name)?;
+        let made = attributes::bring_owner(&temporary, &Owner::of(uid, gid)?)
+            .and_then(|()| Ok(rustix::fs::renameat(&temporary.folder, &temporary.name, &spot.folder, &spot.name)?));
+        if made.is_err() {
+            temporary.clear()?;
+        }
+        self.journal.owe_sync(path);
+        made
+    }
+
+    /// Brings mode, owner, group and extended attributes of a file or directory that is there.
+    pub fn set_meta(&self, path: &ByteText, meta: &Meta) -> io::Result<()> {
+        let (spot, _) = self.spot(path)?;
+        let held = spot.hold()?;
+        attributes::bring(&held, meta)?;
+        match fs::File::open(path_of(&held)) {
+            Ok(file) => file.sync_all(),
+            // Not readable by the agent's own user: the kernel writes it in its time.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Brings owner and group of a symbolic link itself.
+    pub fn set_link_owner(&self, path: &ByteText, uid: &Id, gid: &Id) -> io::Result<()> {
+        let (spot, _) = self.spot(path)?;
+        self.journal.owe_sync(path);
+        attributes::bring_owner(&spot, &Owner::of(uid, gid)?)
+    }
+
+    /// Removes a file or symbolic link.
+    pub fn remove_file(&self, path: &ByteText) -> io::Result<()> {
+        let (spot, _) = self.spot(path)?;
+        rustix::fs::unlinkat(&spot.folder, &spot.name, AtFlags::empty())?;
+        self.journal.owe_sync(path);
+        Ok(())
+    }
+
+    /// Removes a directory, which must be empty.
+    pub fn remove_directory(&self, path: &ByteText) -> io::Result<()> {
+        let (spot, _) = self.spot(path)?;
+        rustix::fs::unlinkat(&spot.folder, &spot.name, AtFlags::REMOVEDIR)?;
+        self.journal.owe_sync(path);
+        Ok(())
+    }
+
+    /// Clears up what a crash has left beside the paths of the entries.
+    pub fn clear_temporary(&self, path: &ByteText) -> io::Result<()> {
+        let (spot, entry) = self.spot(path)?;
+        let temporary = spot.beside(&self.journal.temporary_name(entry.no))?;
+        match temporary.clear() {
+            Err(_) => remove_directory_at(&temporary),
+            cleared => cleared,
+        }
+    }
+
+    /// The entry that allows writing to `path`, and the folder of it.
+    fn spot(&self, path: &ByteText) -> io::Result<(Spot, &'journal Entry)> {
+        let is_of = |entry: &&&Entry| match &entry.deed {
+            Deed::Change(change) => matches!(&change.resource, Resource::Path(own) if own == path),
+            Deed::Act { .. } => false,
+        };
+        let entry = self.entries.iter().find(is_of).ok_or_else(|| {
+            io::Error::other(format!("{path} was not armed in the journal, and must not be written to"))
+        })?;
+        Ok((Spot::find(&self.probe.locate(&"/".into()), path)?, entry))
+    }
+
+    /// How the file that held `content` before `entry` is kept, on the way back.
+    fn image_of(&self, entry: &Entry, content: &Content) -> Option<Image> {
+        match &entry.deed {
+            Deed::Change(Change { before: State::Path(PathState::File { content: before, .. }), .. })
+                if self.back && before == content =>
+            {
+                entry.image
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives the file that was kept by a second name a third one. It must not have been written to since.
+    fn link_image(&self, entry: &Entry, content: &Content, temporary: &Spot) -> io::Result<()> {
+        let image = self.journal.image_path(entry.no);
+        copy_checked(fs::File::open(&image)?, &mut io::sink(), content)?;
+        Ok(rustix::fs::linkat(CWD, &image, &temporary.folder, &temporary.name, AtFlags::empty())?)
+    }
+
+    /// Makes a file of a content beside its place.
+    fn fill(&self, entry: &Entry, content: &Content, meta: &Meta, old: &Spot, temporary: &Spot) -> io::Result<()> {
+        let source = self.content(entry, content)?;
+        let mut file = temporary.create()?;
+        copy_checked(source, &mut file, content)?;
+        attributes::bring(&file, meta)?;
+        attributes::keep_label(old, &file)?;
+        if self.image_of(entry, content) == Some(Image::Copy) {
+            let kept = rustix::fs::stat(self.journal.image_path(entry.no))?;
+            rustix::fs::futimens(&file, &times_of(&kept))?;
+        }
+        file.sync_all()
+    }
+
+    /// A content's bytes: from the run's blobs, or from a before-image of the run.
+    fn content(&self, entry: &Entry, content: &Content) -> io::Result<Box<dyn Read>> {
+        if self.image_of(entry, content).is_some() {
+            return Ok(Box::new(fs::File::open(self.journal.image_path(entry.no))?));
+        }
+        if let Some(reader) = self.blobs.reader(content) {
+            return reader;
+        }
+        let holds = |entry: &Entry| match &entry.deed {
+            Deed::Change(Change { before: State::Path(PathState::File { content: kept, .. }), .. }) => {
+                kept == content && entry.image.is_some()
+            }
+            _ => false,
+        };
+        match self.journal.entries().iter().find(|(entry, _)| holds(entry)) {
+            Some((entry, _)) => Ok(Box::new(fs::File::open(self.journal.image_path(entry.no))?)),
+            None => Err(io::Error::other(format!("the content {} is not on this host", content.digest.short()))),
+        }
+    }
+}
+
+/// Moves a file to its place; where that is a mount point, which cannot be moved over, writes it in place.
+fn place(temporary: &Spot, spot: &Spot, content: &Content, meta: &Meta) -> io::Result<()> {
+    match rustix::fs::renameat(&temporary.folder, &temporary.name, &spot.folder, &spot.name) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::BUSY | rustix::io::Errno::XDEV) => write_in_place(temporary, spot, content, meta),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write_in_place(temporary: &Spot, spot: &Spot, content: &Content, meta: &Meta) -> io::Result<()> {
+    let mut source = temporary.open(OFlags::RDONLY)?;
+    let mut file = spot.open(OFlags::WRONLY)?;
+    file.rewind()?;
+    copy_checked(&mut source, &mut file, content)?;
+    file.set_len(content.bytes)?;
+    attributes::bring(&file, meta)?;
+    rustix::fs::futimens(&file, &times_of(&rustix::fs::fstat(source.as_fd())?))?;
+    file.sync_all()
+}
+
+/// Gives a directory its place, which must be free.
+fn rename_new(temporary: &Spot, spot: &Spot) -> io::Result<()> {
+    use rustix::{fs::renameat_with, io::Errno};
+    match renameat_with(&temporary.folder, &temporary.name, &spot.folder, &spot.name, RenameFlags::NOREPLACE) {
+        // A file system that cannot promise not to replace: it can still only replace an empty directory.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            Ok(rustix::fs::renameat(&temporary.folder, &temporary.name, &spot.folder, &spot.name)?)
+        }
+        renamed => Ok(renamed?),
+    }
+}
+
+fn remove_directory_at(spot: &Spot) -> io::Result<()> {
+    match rustix::fs::unlinkat(&spot.folder, &spot.name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::model::witness::Witness;
 use crate::{
     base::Digest,
     model::{
@@ -66,17 +67,6 @@ pub struct Open {
     pub on_failure: OnFailure,
     /// The head of the record's chain when the run was opened.
     pub witness: Option<Witness>,
-}
-
-/// The record's chain at some moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Witness {
-    /// Which store: its random id.
-    pub store: String,
-    /// The number of the last entry.
-    pub seq: u64,
-    /// That entry's hash.
-    pub hash: Digest,
 }
 
 /// A piece of content.

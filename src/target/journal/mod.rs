@@ -1,5 +1,263 @@
 //! The way back: the write-ahead list of a run's deeds on the target's disk (docs/journal-format.md).
+//!
+//! A deed is armed before it is begun: what it takes to undo it is on the disk, synced, when [`Journal::arm`] returns.
+//! Only then are there [`Tools`] for it. It is sealed when it is done. A run that ends closes its journal; one that is
+//! cut off leaves it open, and whoever comes next settles it by looking at each resource.
 
-/// The journal of one run.
+mod fault;
+mod image;
+mod lock;
+mod log;
+mod record;
+mod space;
+mod store;
+mod story;
+mod witnesses;
+
+use std::{cell::RefCell, collections::BTreeSet, fs, path::PathBuf};
+
+use crate::{
+    base::ByteText,
+    model::{
+        change::{Act, Deed},
+        event::{HostOutcome, Undone},
+        ids::{RunId, TaskNo},
+        witness::Witness,
+    },
+    target::{
+        Blobs, Probe, Tools,
+        folder::{Spot, sync_folder},
+        journal::{lock::Lock, log::Log, record::Record, story::Story},
+    },
+};
+
+pub use fault::JournalFault;
+pub(in crate::target) use image::{copy_checked, times_of};
+pub use record::{Entry, Image, Opened};
+pub use store::{Store, Unsettled};
+pub use story::Status;
+pub use witnesses::WITNESSES_MAX;
+
+/// The journal of one run. It holds the host's lock until it is dropped.
 #[derive(Debug)]
-pub struct Journal {}
+pub struct Journal {
+    store: Store,
+    _lock: Lock,
+    opened: Opened,
+    folder: PathBuf,
+    /// None until the first deed is armed.
+    log: Option<Log>,
+    story: Story,
+    /// Folders whose names must be on the disk before the run is closed.
+    unsynced: RefCell<BTreeSet<ByteText>>,
+}
+
+/// The proof that a deed may be begun: what undoes it is on the disk. Only [`Journal::arm`] makes one.
+///
+/// ```compile_fail
+/// let armed = rollbook::target::journal::Armed { entry: 0 };
+/// ```
+#[derive(Debug)]
+pub struct Armed {
+    entry: u32,
+}
+
+impl Armed {
+    /// The entry's number.
+    pub fn entry(&self) -> u32 {
+        self.entry
+    }
+}
+
+impl Journal {
+    fn new(store: Store, lock: Lock, opened: Opened) -> Self {
+        let folder = store.open_folder(&opened.run);
+        let story = Story::default();
+        Journal { store, _lock: lock, opened, folder, log: None, story, unsynced: RefCell::default() }
+    }
+
+    fn taken_up(store: Store, lock: Lock, folder: PathBuf, log: Log, story: Story) -> Self {
+        let opened = story.opened.clone().expect("only what was opened is taken up");
+        Journal { store, _lock: lock, opened, folder, log: Some(log), story, unsynced: RefCell::default() }
+    }
+
+    /// The run.
+    pub fn run(&self) -> &RunId {
+        &self.opened.run
+    }
+
+    /// Who opened it.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// Where long contents of this run may be spilled. Gone when the run is settled.
+    pub fn blobs_folder(&self) -> PathBuf {
+        self.folder.join(store::BLOBS)
+    }
+
+    /// Makes the undo of deeds durable, before any of them is begun: keeps the contents that they replace or remove,
+    /// appends an entry for each, and brings all of it onto the disk with one sync of the journal.
+    ///
+    /// # Errors
+    /// When it cannot be made durable. Then nothing may be changed, and nothing was.
+    pub fn arm(&mut self, probe: &Probe, task: TaskNo, deeds: &[Deed]) -> Result<Vec<Armed>, JournalFault> {
+        self.begin()?;
+        let keeping = |deed: &Deed| {
+            image::keep(probe, deed).map_err(JournalFault::io(format!("looking at what {} holds", subject(deed))))
+        };
+        let keeps = deeds.iter().map(keeping).collect::<Result<Vec<_>, _>>()?;
+        space::check(probe, &self.folder, deeds, &keeps)?;
+        let first = self.story.entries.len();
+        let mut records = Vec::with_capacity(deeds.len());
+        for ((no, deed), keep) in (first..).zip(deeds).zip(&keeps) {
+            let no = u32::try_from(no).map_err(|_| JournalFault::TooLong { bytes: usize::MAX })?;
+            let path = self.image_path(no);
+            // Left by an earlier try of the same entry that could not be armed.
+            let _none_there = fs::remove_file(&path);
+            let save = |keep| image::save(keep, &path);
+            let image = keep.as_ref().map(save).transpose();
+            let image = image.map_err(JournalFault::io(format!("keeping what {} holds", subject(deed))))?;
+            let in_place = keep.as_ref().is_some_and(|keep| keep.in_place);
+            records.push(Record::Armed(Box::new(Entry { no, task, deed: kept(deed), image, in_place })));
+        }
+        if keeps.iter().any(Option::is_some) {
+            sync_folder(&self.folder.join(store::IMAGES)).map_err(JournalFault::io("syncing the before-images"))?;
+        }
+        self.write(&records)?;
+        self.log.as_mut().expect("begun above").sync()?;
+        Ok((first..first + deeds.len()).map(|no| Armed { entry: no as u32 }).collect())
+    }
+
+    /// The tools for deeds that are armed: they write to what these deeds change, and to nothing else.
+    pub fn tools<'a>(&'a self, probe: &'a Probe, blobs: &'a Blobs, armed: &[Armed]) -> Tools<'a> {
+        let entries = armed.iter().map(|armed| &self.story.entries[armed.entry as usize].0).collect();
+        Tools::mint(probe, blobs, self, entries, false)
+    }
+
+    /// The tools for the way back of entries of this journal, which are on the disk since they were armed.
+    pub fn tools_back<'a>(&'a self, probe: &'a Probe, blobs: &'a Blobs, entries: &[u32]) -> Tools<'a> {
+        let entries = entries.iter().map(|entry| &self.story.entries[*entry as usize].0).collect();
+        Tools::mint(probe, blobs, self, entries, true)
+    }
+
+    /// The deed is done.
+    pub fn seal(&mut self, armed: &Armed) -> Result<(), JournalFault> {
+        self.write(&[Record::Sealed { entry: armed.entry }])
+    }
+
+    /// The deed was tried and failed by itself.
+    pub fn miss(&mut self, armed: &Armed) -> Result<(), JournalFault> {
+        self.write(&[Record::Missed { entry: armed.entry }])
+    }
+
+    /// Handlers are to be run. A run that has changed nothing has none.
+    pub fn notify(&mut self, task: TaskNo, handlers: &[u32]) -> Result<(), JournalFault> {
+        self.write(&[Record::Notified { task, handlers: handlers.to_vec() }])
+    }
+
+    /// The entry was undone, or could not be.
+    pub fn undone(&mut self, entry: u32, how: Undone) -> Result<(), JournalFault> {
+        self.write(&[Record::Undone { entry, how }])
+    }
+
+    /// Putting everything back was tried without success. The journal stays open; how often that was.
+    pub fn attempted(&mut self, message: &str) -> Result<u32, JournalFault> {
+        self.write(&[Record::Attempted { message: message.to_owned() }])?;
+        self.log.as_mut().map_or(Ok(()), Log::sync)?;
+        Ok(self.story.attempts)
+    }
+
+    /// The entries and how far each has come, in the order in which they were armed.
+    pub fn entries(&self) -> &[(Entry, Status)] {
+        &self.story.entries
+    }
+
+    /// Ends the run: all that it did is on the disk, then its last record, then it is settled.
+    pub fn close(mut self, probe: &Probe, outcome: HostOutcome, witness: Option<&Witness>) -> Result<(), JournalFault> {
+        self.settle_folders(probe)?;
+        if let Some(witness) = witness {
+            self.store.keep_witness(witness)?;
+        }
+        if self.log.is_none() {
+            return store::remove_tree(&self.folder).map_err(JournalFault::io("removing what was sent for the run"));
+        }
+        self.write(&[Record::Closed { outcome }])?;
+        self.log.as_mut().expect("checked above").sync()?;
+        if !store::keeps_images(outcome) {
+            store::remove_tree(&self.folder.join(store::IMAGES))
+                .map_err(JournalFault::io("removing the before-images of a run that was rolled back"))?;
+        }
+        self.store.settle(&self.folder)
+    }
+
+    /// Brings the names in all folders that were written to onto the disk.
+    fn settle_folders(&self, probe: &Probe) -> Result<(), JournalFault> {
+        let root = probe.locate(&"/".into());
+        for folder in std::mem::take(&mut *self.unsynced.borrow_mut()) {
+            // One that was removed since needs no sync of its own: the folder above it is among them.
+            if let Ok(spot) = Spot::find(&root, &folder.as_path().join("name").into()) {
+                spot.sync_folder().map_err(JournalFault::io(format!("syncing the folder {folder}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The names in the folder of `path` must be on the disk before the run is closed.
+    pub(in crate::target) fn owe_sync(&self, path: &ByteText) {
+        if let Some(folder) = path.as_path().parent() {
+            self.unsynced.borrow_mut().insert(folder.into());
+        }
+    }
+
+    /// What temporary names of an entry are: nobody can guess them, and recovery knows them.
+    pub(in crate::target) fn temporary_name(&self, entry: u32) -> String {
+        format!(".rollbook-{}-{entry}", self.opened.token)
+    }
+
+    /// Where an entry's before-image is kept.
+    pub(in crate::target) fn image_path(&self, entry: u32) -> PathBuf {
+        self.folder.join(store::IMAGES).join(entry.to_string())
+    }
+
+    /// Makes the folder and the file, with the first entry.
+    fn begin(&mut self) -> Result<(), JournalFault> {
+        if self.log.is_none() {
+            let folder = self.store.make_run(&self.opened.run)?;
+            let log = Log::create(&folder.join(store::JOURNAL))?;
+            sync_folder(&folder).map_err(JournalFault::io("syncing the journal's folder"))?;
+            self.log = Some(log);
+            self.write(&[Record::Opened(self.opened.clone())])?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<(), JournalFault> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        log.append(records)?;
+        for record in records {
+            self.story.tell(record).map_err(|_| JournalFault::Damaged {
+                path: self.folder.join(store::JOURNAL),
+                why: format!("was given a record that does not follow: {record:?}"),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// A deed as the journal keeps it: without what a command was told in private, for it is never done again.
+fn kept(deed: &Deed) -> Deed {
+    let mut deed = deed.clone();
+    if let Deed::Act { act: Act::Run(command), .. } = &mut deed {
+        command.stdin = None;
+        command.environment.clear();
+    }
+    deed
+}
+
+fn subject(deed: &Deed) -> String {
+    match deed {
+        Deed::Change(change) => change.resource.to_string(),
+        Deed::Act { .. } => "an act".into(),
+    }
+}

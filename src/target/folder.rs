@@ -1,0 +1,125 @@
+//! A path's folder, held open, reached without following a single link: nobody who may write somewhere on the way
+//! can turn a write of ours elsewhere by a link put there at the right moment.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+
+use crate::base::ByteText;
+
+/// A folder that is held open, and a name in it.
+#[derive(Debug)]
+pub(super) struct Spot {
+    /// The folder.
+    pub(super) folder: OwnedFd,
+    /// The name in it.
+    pub(super) name: OsString,
+}
+
+impl Spot {
+    /// Finds the folder of `path`, below the folder that stands for the machine's root.
+    pub(super) fn find(root: &Path, path: &ByteText) -> io::Result<Spot> {
+        let mut parts: Vec<Component<'_>> =
+            path.as_path().components().filter(|part| *part != Component::RootDir).collect();
+        if parts.iter().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(io::Error::other("a path with \".\" or \"..\" in it"));
+        }
+        let name = parts.pop().map_or_else(|| OsString::from("."), |part| part.as_os_str().to_owned());
+        let mut folder = open_folder_path(root)?;
+        let mut at = PathBuf::from("/");
+        for part in parts {
+            at.push(part);
+            folder = rustix::fs::openat(&folder, part.as_os_str(), FOLDER | OFlags::NOFOLLOW, Mode::empty())
+                .map_err(|error| on_the_way(error.into(), &at))?;
+        }
+        Ok(Spot { folder, name })
+    }
+
+    /// Another name in the same folder.
+    pub(super) fn beside(&self, name: &str) -> io::Result<Spot> {
+        Ok(Spot { folder: self.folder.try_clone()?, name: name.into() })
+    }
+
+    /// What stands there, links not followed; `None` if nothing does.
+    pub(super) fn stat(&self) -> io::Result<Option<Stat>> {
+        match rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(Some(found)),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a file or link that may be there.
+    pub(super) fn clear(&self) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Holds on to what stands there, whatever it is, without opening it.
+    pub(super) fn hold(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty())?)
+    }
+
+    /// Opens the regular file that stands there.
+    pub(super) fn open(&self, access: OFlags) -> io::Result<std::fs::File> {
+        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let file: std::fs::File = rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty())?.into();
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(io::Error::other("not a regular file")),
+        }
+    }
+
+    /// Makes a new private file there.
+    pub(super) fn create(&self) -> io::Result<std::fs::File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.folder, &self.name, flags, Mode::from_raw_mode(0o600))?.into())
+    }
+
+    /// Brings the folder's names onto the disk. A folder that the agent's user may not read is left to the kernel.
+    pub(super) fn sync_folder(&self) -> io::Result<()> {
+        sync_folder_at(&self.folder)
+    }
+}
+
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+fn open_folder_path(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, FOLDER, Mode::empty())?)
+}
+
+fn on_the_way(error: io::Error, at: &Path) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::NOTDIR.raw_os_error() => {
+            io::Error::new(error.kind(), format!("{} is no directory, or a symbolic link to one", at.display()))
+        }
+        _ => error,
+    }
+}
+
+/// Brings a folder's names onto the disk.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    sync_folder_at(&open_folder_path(path)?)
+}
+
+fn sync_folder_at(folder: &OwnedFd) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::openat(folder, ".", flags, Mode::empty()) {
+        Ok(readable) => Ok(rustix::fs::fsync(&readable)?),
+        Err(rustix::io::Errno::ACCESS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A path that names what a descriptor holds, also one that was opened without access.
+pub(super) fn path_of(fd: &impl AsRawFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}

@@ -1,0 +1,119 @@
+//! Before-images: the contents that deeds replace or remove, kept for the way back.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    path::Path,
+};
+
+use rustix::fs::{AtFlags, CWD, OFlags, Timestamps};
+
+use crate::{
+    base::digest::Hasher,
+    model::{
+        change::{Change, Deed},
+        state::{Content, PathState, Resource, State},
+    },
+    target::{Probe, folder::Spot, journal::record::Image},
+};
+
+/// A content that must be kept, and where it is.
+pub(super) struct Keep {
+    /// The file.
+    pub(super) spot: Spot,
+    /// Its content as it was observed.
+    pub(super) content: Content,
+    /// The device that it is on.
+    pub(super) device: u64,
+    /// It is a mount point: it cannot be renamed over, so it will be written in place, and a second name of it would
+    /// not keep the content.
+    pub(super) in_place: bool,
+}
+
+/// The content that a deed replaces or removes, if it does.
+pub(super) fn keep(probe: &Probe, deed: &Deed) -> io::Result<Option<Keep>> {
+    let Deed::Change(Change { resource: Resource::Path(path), before, after }) = deed else { return Ok(None) };
+    let State::Path(PathState::File { content, .. }) = before else { return Ok(None) };
+    if matches!(after, State::Path(PathState::File { content: new, .. }) if new == content) {
+        return Ok(None);
+    }
+    let spot = Spot::find(&probe.locate(&"/".into()), path)?;
+    let stat = spot.stat()?.ok_or_else(|| io::Error::other("it has just disappeared"))?;
+    if stat.st_size as u64 != content.bytes {
+        return Err(io::Error::other("it has just been changed by someone else"));
+    }
+    let in_place = is_mount_point(&spot)?;
+    Ok(Some(Keep { spot, content: *content, device: stat.st_dev, in_place }))
+}
+
+/// Whether a file is mounted over its own name. Kernels before 5.8 do not say; there, a file on another device than
+/// its folder is one.
+fn is_mount_point(spot: &Spot) -> io::Result<bool> {
+    use rustix::fs::{StatxAttributes, StatxFlags, statx};
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    if let Ok(found) = statx(&spot.folder, &spot.name, flags, StatxFlags::empty())
+        && found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
+    {
+        return Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+    }
+    let folder = rustix::fs::fstat(&spot.folder)?;
+    Ok(spot.stat()?.is_some_and(|file| file.st_dev != folder.st_dev))
+}
+
+/// Keeps a content as `image`: by a second name of the file where that can be done, else as a reflink, else as a copy.
+pub(super) fn save(keep: &Keep, image: &Path) -> io::Result<Image> {
+    if !keep.in_place {
+        let linked = rustix::fs::linkat(&keep.spot.folder, &keep.spot.name, CWD, image, AtFlags::empty());
+        if linked.is_ok() {
+            // What another program has just written must not be lost with the power.
+            return match keep.spot.open(OFlags::RDONLY) {
+                Ok(file) => file.sync_all().map(|()| Image::Link),
+                Err(error) => Err(error),
+            };
+        }
+    }
+    let source = keep.spot.open(OFlags::RDONLY)?;
+    let mut copy = private_file(image)?;
+    if rustix::fs::ioctl_ficlone(&copy, &source).is_err() {
+        copy_checked(&source, &mut copy, &keep.content)?;
+    }
+    let stat = rustix::fs::fstat(&source)?;
+    rustix::fs::futimens(&copy, &times_of(&stat))?;
+    copy.sync_all()?;
+    Ok(Image::Copy)
+}
+
+/// A file's times, to be given to another.
+pub(in crate::target) fn times_of(stat: &rustix::fs::Stat) -> Timestamps {
+    let time = |seconds, nanoseconds| rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec as i64),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec as i64),
+    }
+}
+
+/// Copies a content, and says if it was another.
+pub(in crate::target) fn copy_checked(mut from: impl Read, to: &mut impl Write, content: &Content) -> io::Result<()> {
+    let (mut hasher, mut buffer) = (Hasher::default(), vec![0u8; 128 * 1024]);
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                to.write_all(&buffer[..n])?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let (digest, bytes) = hasher.finish();
+    match (Content { digest, bytes }) == *content {
+        true => Ok(()),
+        false => Err(io::Error::other("its content was changed by someone else")),
+    }
+}
+
+fn private_file(path: &Path) -> io::Result<fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}

@@ -1,0 +1,299 @@
+//! Where journals are kept: one private folder on the target's disk, one folder in it for each run.
+//!
+//! ```text
+//! lock                   held by the agent whose run holds the host
+//! witnesses              what this target has seen of the record's chain
+//! runs/<run>.open/       a run that is not settled
+//! runs/<run>/            a run that is
+//!     journal            the records
+//!     images/<entry>     before-images
+//!     blobs/<digest>     long contents that were sent for the run; gone when it is settled
+//! ```
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    base::Timestamp,
+    model::{event::HostOutcome, ids::RunId, witness::Witness},
+    target::{
+        folder::sync_folder,
+        journal::{
+            Journal,
+            fault::JournalFault,
+            lock::{self, Lock},
+            log::Log,
+            record::Opened,
+            story::Story,
+            witnesses,
+        },
+    },
+};
+
+/// How many settled runs are kept.
+const KEPT_RUNS: usize = 20;
+
+/// What the folder of a run that is not settled ends in.
+const OPEN: &str = ".open";
+
+/// The place where a target's journals are kept.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// A run that holds the host or was never settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsettled {
+    /// Its id.
+    pub run: RunId,
+    /// Who ran it.
+    pub operator: String,
+    /// Whether its agent is at work.
+    pub alive: bool,
+}
+
+impl Store {
+    /// The store in `root`, which is made when the first run begins: nothing is written before that.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Store { root: root.into() }
+    }
+
+    /// A run that holds the host or was never settled, if there is one. Only looks.
+    pub fn unsettled(&self) -> Result<Option<Unsettled>, JournalFault> {
+        if Lock::is_held(&self.lock_path())
+            && let Some((run, operator)) = lock::holder(&self.lock_path())
+        {
+            return Ok(Some(Unsettled { run, operator, alive: true }));
+        }
+        for folder in self.open_folders()? {
+            if let Some(Story { opened: Some(opened), closed: None, .. }) = read_story(&folder)? {
+                return Ok(Some(Unsettled { run: opened.run, operator: opened.operator, alive: false }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Begins a run: takes the lock, and refuses while another run is not settled. The journal's folder is made with
+    /// its first entry: a run that changes nothing leaves nothing.
+    pub fn begin(&self, run: RunId, operator: &str, witness: Option<Witness>) -> Result<Journal, JournalFault> {
+        self.make_root()?;
+        let lock = Lock::take(&self.lock_path(), &run, operator)?;
+        self.tidy()?;
+        if let Some(Unsettled { run, operator, .. }) = self.first_open()? {
+            return Err(JournalFault::Unsettled { run, operator });
+        }
+        if let Some(witness) = &witness {
+            self.keep_witness(witness)?;
+        }
+        let operator = operator.to_owned();
+        let opened = Opened { run, operator, at: Timestamp::now(), token: token()?, witness };
+        Ok(Journal::new(self.clone(), lock, opened))
+    }
+
+    /// Takes up a run that was never settled, if there is one.
+    pub fn take_up(&self) -> Result<Option<Journal>, JournalFault> {
+        if !self.root.is_dir() {
+            return Ok(None);
+        }
+        self.make_root()?;
+        let Some(found) = self.unsettled()? else { return Ok(None) };
+        let lock = Lock::take(&self.lock_path(), &found.run, &found.operator)?;
+        self.tidy()?;
+        let Some(folder) = self.open_folders()?.into_iter().next() else { return Ok(None) };
+        let (log, records) = Log::reopen(&folder.join(JOURNAL))?;
+        let story = tell(&folder, &records)?;
+        Ok(Some(Journal::taken_up(self.clone(), lock, folder, log, story)))
+    }
+
+    /// Keeps a witness of the record's chain.
+    pub fn keep_witness(&self, witness: &Witness) -> Result<(), JournalFault> {
+        witnesses::keep(&self.root.join("witnesses"), witness)
+    }
+
+    /// The newest witnesses, at most [`witnesses::WITNESSES_MAX`], oldest first.
+    pub fn witnesses(&self) -> Result<Vec<Witness>, JournalFault> {
+        let mut all = witnesses::read(&self.root.join("witnesses"))?;
+        let surplus = all.len().saturating_sub(witnesses::WITNESSES_MAX);
+        Ok(all.split_off(surplus))
+    }
+
+    /// Where the folder of a run that is not settled stands.
+    pub(super) fn open_folder(&self, run: &RunId) -> PathBuf {
+        self.runs().join(format!("{run}{OPEN}"))
+    }
+
+    /// Makes a run's folder, for its first entry.
+    pub(super) fn make_run(&self, run: &RunId) -> Result<PathBuf, JournalFault> {
+        let folder = self.open_folder(run);
+        let doing = || JournalFault::io(format!("making the journal's folder {}", folder.display()));
+        make_private(&folder).map_err(doing())?;
+        make_private(&folder.join(IMAGES)).map_err(doing())?;
+        sync_folder(&folder).and_then(|()| sync_folder(&self.runs())).map_err(doing())?;
+        Ok(folder)
+    }
+
+    /// A run is settled: its folder gets its settled name, and the oldest ones go.
+    pub(super) fn settle(&self, folder: &Path) -> Result<(), JournalFault> {
+        let doing = || JournalFault::io(format!("settling {}", folder.display()));
+        remove_tree(&folder.join(BLOBS)).map_err(doing())?;
+        let name = folder.file_name().and_then(|name| name.to_str()?.strip_suffix(OPEN));
+        let settled = self.runs().join(name.expect("an open folder's name ends so"));
+        fs::rename(folder, settled).map_err(doing())?;
+        sync_folder(&self.runs()).map_err(doing())?;
+        self.collect().map_err(doing())
+    }
+
+    /// Removes the oldest settled runs.
+    fn collect(&self) -> io::Result<()> {
+        let mut settled = Vec::new();
+        for entry in fs::read_dir(self.runs())? {
+            let path = entry?.path();
+            let is_run = path.file_name().and_then(|name| name.to_str()?.parse::<RunId>().ok()).is_some();
+            settled.extend(is_run.then_some(path));
+        }
+        settled.sort();
+        let surplus = settled.len().saturating_sub(KEPT_RUNS);
+        settled[..surplus].iter().try_for_each(|path| remove_tree(path))
+    }
+
+    /// Clears up what a crash has left of runs that had ended, or had not begun.
+    fn tidy(&self) -> Result<(), JournalFault> {
+        for folder in self.open_folders()? {
+            match read_story(&folder)? {
+                Some(Story { closed: Some(_), .. }) => self.settle(&folder)?,
+                Some(Story { opened: Some(_), .. }) => {}
+                _ => remove_tree(&folder)
+                    .map_err(JournalFault::io(format!("removing {}, where nothing was begun", folder.display())))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn first_open(&self) -> Result<Option<Unsettled>, JournalFault> {
+        for folder in self.open_folders()? {
+            if let Some(Story { opened: Some(opened), .. }) = read_story(&folder)? {
+                return Ok(Some(Unsettled { run: opened.run, operator: opened.operator, alive: false }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn open_folders(&self) -> Result<Vec<PathBuf>, JournalFault> {
+        let doing = || JournalFault::io(format!("looking for open runs in {}", self.runs().display()));
+        let entries = match fs::read_dir(self.runs()) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(doing()(error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(doing())?;
+            let run = entry.file_name().to_str().and_then(|name| name.strip_suffix(OPEN)?.parse::<RunId>().ok());
+            found.extend(run.map(|_| entry.path()));
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Makes the store where it is missing, and checks that nobody else may write in it.
+    fn make_root(&self) -> Result<(), JournalFault> {
+        let doing = || JournalFault::io(format!("making {}", self.root.display()));
+        if !self.root.is_dir() {
+            let mut builder = fs::DirBuilder::new();
+            builder.recursive(true).mode(0o700).create(&self.root).map_err(doing())?;
+            if let Some(above) = self.root.parent() {
+                sync_folder(above).map_err(doing())?;
+            }
+        }
+        check_private(&self.root, 0o022)?;
+        match fs::DirBuilder::new().mode(0o700).create(self.runs()) {
+            Ok(()) => sync_folder(&self.root).map_err(doing())?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(doing()(error)),
+        }
+        check_private(&self.runs(), 0o077)
+    }
+
+    fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+}
+
+pub(super) const JOURNAL: &str = "journal";
+pub(super) const IMAGES: &str = "images";
+pub(super) const BLOBS: &str = "blobs";
+
+/// What the journal in `folder` tells, if it was begun.
+fn read_story(folder: &Path) -> Result<Option<Story>, JournalFault> {
+    match Log::read(&folder.join(JOURNAL)) {
+        Ok(records) => tell(folder, &records).map(Some),
+        Err(JournalFault::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+fn tell(folder: &Path, records: &[super::record::Record]) -> Result<Story, JournalFault> {
+    let mut story = Story::default();
+    for (no, record) in records.iter().enumerate() {
+        story.tell(record).map_err(|_| JournalFault::Damaged {
+            path: folder.join(JOURNAL),
+            why: format!("makes no sense at record {no}"),
+        })?;
+    }
+    Ok(story)
+}
+
+/// Whether settling a run so leaves before-images that a later undo can use.
+pub(super) fn keeps_images(outcome: HostOutcome) -> bool {
+    outcome != HostOutcome::RolledBack
+}
+
+/// Checks that a folder is one, is ours, and that others have none of the `forbidden` permissions.
+fn check_private(path: &Path, forbidden: u32) -> Result<(), JournalFault> {
+    let not_private = |why: String| JournalFault::NotPrivate { path: path.to_owned(), why };
+    let found = fs::symlink_metadata(path).map_err(JournalFault::io(format!("looking at {}", path.display())))?;
+    if !found.is_dir() {
+        return Err(not_private("is no directory".into()));
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if found.uid() != own {
+        return Err(not_private(format!("belongs to user {}, and not to {own}", found.uid())));
+    }
+    match found.mode() & forbidden {
+        0 => Ok(()),
+        _ => Err(not_private(format!("has mode {:04o}, which lets others in", found.mode() & 0o7777))),
+    }
+}
+
+/// Makes a private folder, if it is not there.
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Sixteen random hex digits, for temporary names that nobody can guess.
+fn token() -> Result<String, JournalFault> {
+    use std::io::Read;
+    let mut bytes = [0; 8];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .map_err(JournalFault::io("reading /dev/urandom"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
