@@ -1,9 +1,6 @@
 //! `rollbook kinds`: the manual of the step kinds, made from their own doc comments.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write},
-};
+use std::fmt::Write as _;
 
 use anstyle::{Effects, Style};
 use clap::Args;
@@ -12,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     base::{Fault, FaultKind, fault::nearest},
     cli::{Exit, Global},
+    report,
     steps::{self, KINDS, Manual},
 };
 
@@ -33,10 +31,15 @@ pub(crate) fn run(args: &KindsArgs, global: &Global) -> Exit {
         (Some(name), json) => match steps::find(name) {
             Some(kind) if json => format!("{}\n", kind_json(kind)),
             Some(kind) => manual(kind),
-            None => return tell(&unknown(name)),
+            None => {
+                let fault = unknown(name);
+                report::fault::print(&fault.clone().into());
+                return fault.kind.into();
+            }
         },
     };
-    show(&text)
+    text.lines().for_each(report::write_line);
+    Exit::Done
 }
 
 fn unknown(name: &str) -> Fault {
@@ -45,21 +48,6 @@ fn unknown(name: &str) -> Fault {
         Some(kind) => fault.hint(format!("Did you mean {kind:?}?")),
         None => fault.hint("`rollbook kinds` lists them all."),
     }
-}
-
-/// Prints a text; a reader that has seen enough (`| head`) is no fault.
-fn show(text: &str) -> Exit {
-    match anstream::stdout().lock().write_all(text.as_bytes()) {
-        Ok(()) => Exit::Done,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-        Err(error) => tell(&Fault::internal("writing the manual").because(&error)),
-    }
-}
-
-fn tell(fault: &Fault) -> Exit {
-    let hints: String = fault.hints.iter().map(|hint| format!("  {hint}\n")).collect();
-    let _nobody_reads_it = write!(anstream::stderr().lock(), "error: {fault}\n{hints}");
-    fault.kind.into()
 }
 
 /// Every kind with the first sentence of its manual.

@@ -10,6 +10,7 @@ use crate::{
         Decision, Desk, Kind,
         fields::{AbsolutePath, CommandLine, OneOrMore},
         guards::Guards,
+        yes,
     },
 };
 
@@ -44,6 +45,10 @@ pub struct Command {
     /// A command that only looks: where it fails, there is nothing to do.
     #[serde(default)]
     pub only_if: Option<CommandLine>,
+    /// Whether the program changes anything. With `false` it only looks: it runs in a plan too (while no earlier step of the
+    /// plan would change anything), is no change, needs no undo, and the step fails where it fails. Default: true.
+    #[serde(default = "yes")]
+    pub changes: bool,
     /// What the program reads. A sensitive value belongs here or in `environment:`, never among the arguments, which
     /// every user of the host can see.
     #[serde(default)]
@@ -89,6 +94,7 @@ impl Kind for Command {
             unless: self.unless.as_ref(),
             only_if: self.only_if.as_ref(),
             chdir: self.chdir.as_ref(),
+            changes: self.changes,
         };
         guards.decide(now, command)
     }

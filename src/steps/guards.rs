@@ -1,7 +1,10 @@
 //! When a command need not run: what `command` and `shell` decide alike.
 
 use crate::{
-    model::change::{Act, CommandSpec},
+    model::{
+        change::{Act, CommandSpec},
+        event::Output,
+    },
     resources::{Halt, View},
     steps::{
         Decision,
@@ -22,6 +25,8 @@ pub(super) struct Guards<'a> {
     pub(super) only_if: Option<&'a CommandLine>,
     /// Where the guards' commands are started.
     pub(super) chdir: Option<&'a AbsolutePath>,
+    /// Whether the command changes anything; one that does not is a look itself.
+    pub(super) changes: bool,
 }
 
 impl Guards<'_> {
@@ -29,6 +34,9 @@ impl Guards<'_> {
     pub(super) fn decide(&self, view: &mut dyn View, command: CommandSpec) -> Result<Decision, Halt> {
         if let Some(reason) = self.rest(view)? {
             return Ok(Decision::nothing().say(reason));
+        }
+        if !self.changes {
+            return look(view, &command);
         }
         let mut decision = Decision::nothing().act(Act::Run(command));
         decision.guarded = self.creates.is_some() || self.removes.is_some() || self.unless.is_some();
@@ -78,6 +86,33 @@ impl Guards<'_> {
     }
 }
 
+/// Runs a command that only looks. One that fails may succeed at the next try.
+fn look(view: &mut dyn View, command: &CommandSpec) -> Result<Decision, Halt> {
+    let name = command.argv.first().map_or("", String::as_str);
+    if view.planning() && view.staged() {
+        return Err(Halt::Unknown(format!("{name} is run when the earlier steps are done")));
+    }
+    let output = view.ask(command)?;
+    if !command.accepts(&output) {
+        return Err(Halt::NotYet(failure(name, &output)));
+    }
+    Ok(Decision { output: Some(output), ..Decision::default() })
+}
+
+/// How a look failed, with the last line that it printed.
+fn failure(name: &str, output: &Output) -> String {
+    let how = match (output.timed_out, output.code, output.signal) {
+        (true, ..) => "took too long".to_owned(),
+        (_, Some(code), _) => format!("ended with code {code}"),
+        (_, None, signal) => format!("was ended by signal {}", signal.unwrap_or(0)),
+    };
+    let printed = [&output.stderr, &output.stdout].map(|stream| stream.text.trim_end().lines().last().unwrap_or(""));
+    match printed.into_iter().find(|line| !line.is_empty()) {
+        Some(line) => format!("{name} {how}: {line}"),
+        None => format!("{name} {how}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::{
@@ -118,6 +153,19 @@ mod tests {
         assert!(matches!(runs(&mut fake, r#""unless": "yes""#), Err(Halt::Unknown(_))));
         assert_eq!(runs(&mut fake, r#""unless": "yes", "creates": "/there""#), Ok(false));
         assert!(fake.asked.is_empty());
+    }
+
+    #[test]
+    fn a_look_is_no_act() {
+        let mut fake = Fake::with(&[]);
+        fake.commands = [("work".to_owned(), 0)].into();
+        assert_eq!(runs(&mut fake, r#""changes": false"#), Ok(false));
+        assert_eq!(fake.asked, ["work"]);
+        fake.commands = [("work".to_owned(), 3)].into();
+        assert_eq!(runs(&mut fake, r#""changes": false"#), Err(Halt::NotYet("work ended with code 3".into())));
+        assert_eq!(runs(&mut fake, r#""changes": false, "ok_codes": [3]"#), Ok(false));
+        (fake.planning, fake.staged) = (true, true);
+        assert!(matches!(runs(&mut fake, r#""changes": false"#), Err(Halt::Unknown(_))));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::{
         Decision, Desk, Kind,
         fields::{AbsolutePath, CommandLine, OneOrMore, refuse_secret},
         guards::Guards,
+        yes,
     },
 };
 
@@ -48,6 +49,10 @@ pub struct Shell {
     /// A command that only looks (no shell reads it): where it fails, there is nothing to do.
     #[serde(default)]
     pub only_if: Option<CommandLine>,
+    /// Whether the script changes anything. With `false` it only looks: it runs in a plan too (while no earlier step of the
+    /// plan would change anything), is no change, needs no undo, and the step fails where it fails. Default: true.
+    #[serde(default = "yes")]
+    pub changes: bool,
     /// What the script reads. A sensitive value belongs here or in `environment:`, never in the script, which every
     /// user of the host can see.
     #[serde(default)]
@@ -67,6 +72,9 @@ impl Kind for Shell {
       pg_dump app | gzip > /var/backups/app-1.2.3.sql.gz
     creates: /var/backups/app-1.2.3.sql.gz
   undo: rm -f /var/backups/app-1.2.3.sql.gz
+
+- name: there is room for the release
+  shell: {cmd: \"test $(df --output=avail /srv | tail -n 1) -gt 1000000\", changes: false}
 ";
     const SHORT: Option<&'static str> = Some("cmd");
 
@@ -96,6 +104,7 @@ impl Kind for Shell {
             unless: self.unless.as_ref(),
             only_if: self.only_if.as_ref(),
             chdir: self.chdir.as_ref(),
+            changes: self.changes,
         };
         guards.decide(now, command)
     }
