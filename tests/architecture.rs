@@ -222,3 +222,17 @@ fn kinds_are_sorted_and_each_has_its_file() {
         assert!(is_there, "the kind {name} belongs into src/steps/{name}.rs");
     }
 }
+
+#[test]
+fn the_manual_lists_every_kind_with_its_first_sentence() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/steps.md")).unwrap();
+    let rows = KINDS.iter().map(|kind| {
+        let schema = (kind.schema)();
+        let told = schema.as_value()["description"].as_str().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        let end = told.find(". ").unwrap_or(told.len() - 1);
+        format!("| `{}` | {} |\n", kind.name, &told[..end])
+    });
+    let rows: String = rows.collect();
+    let table = format!("| kind | what it does |\n| --- | --- |\n{rows}\n");
+    assert!(text.contains(&table), "docs/steps.md should hold this table:\n{table}");
+}
