@@ -25,7 +25,7 @@ pub struct Host {
     /// The groups that it is in, `all` first, outer before inner.
     pub groups: Vec<String>,
     /// Its variables: all, groups from the outside in, the host's own. Connection values are not among them.
-    pub vars: BTreeMap<String, Node>,
+    pub vars: BTreeMap<Arc<str>, Arc<Node>>,
     /// How it is reached.
     pub connection: Connection,
 }
