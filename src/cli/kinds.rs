@@ -113,7 +113,7 @@ fn field(text: &mut String, name: &str, kind: &Manual, schema: &Value) {
         notes.push("required".into());
     }
     if kind.short == Some(name) {
-        notes.push(format!("may stand alone: `{}: …`", kind.name));
+        notes.push(format!("may stand alone, `{}: …`, the others beside it", kind.name));
     }
     let _ = writeln!(text, "  {BOLD}{name}{BOLD:#}  ({})", notes.join("; "));
     paragraphs(description(field)).iter().for_each(|paragraph| put(text, 6, paragraph));

@@ -79,6 +79,8 @@ pub struct KindWord {
     pub name: &'static str,
     /// The field that a plain value fills.
     pub short: Option<&'static str>,
+    /// The names of all its fields.
+    pub fields: &'static [&'static str],
 }
 
 /// A parameter of a runbook.

@@ -247,7 +247,8 @@ fn yes() -> bool {
 
 /// The kinds as the language knows them.
 pub fn words() -> Vec<KindWord> {
-    KINDS.iter().map(|kind| KindWord { name: kind.name, short: kind.short }).collect()
+    let word = |kind: &Manual| KindWord { name: kind.name, short: kind.short, fields: (kind.fields)() };
+    KINDS.iter().map(word).collect()
 }
 
 /// The kind called `name`.

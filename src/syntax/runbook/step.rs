@@ -44,8 +44,13 @@ pub(super) fn list(node: &Node, kinds: &[KindWord]) -> Result<Vec<Step>, Faults>
 fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
     let mut fields = Fields::of(node, "a step")?;
     let kind = kind_of(node, kinds, &mut fields.faults);
-    if let Some((kind, _)) = kind {
+    if let Some((kind, entry)) = kind {
         fields.value(kind.name);
+        beside(kind, entry).for_each(|field| drop(fields.value(field)));
+        misplaced(kind, entry, node).for_each(|(field, fault)| {
+            fields.value(field);
+            fields.faults.push(fault);
+        });
     }
     for (key, _) in LATER {
         fields.value(key);
@@ -72,7 +77,7 @@ fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
             place: node.place.clone(),
             name: name.unwrap_or_else(|| kind_word.clone()),
             id,
-            args: arguments(kind, &entry.value),
+            args: arguments(kind, entry, node),
             kind: kind_word,
             when,
             each,
@@ -128,20 +133,42 @@ fn no_kind(node: &Node, entries: &[Entry], kinds: &[KindWord]) -> Fault {
     }
 }
 
+/// The fields that may stand beside the kind's word, where a plain value has filled its short field:
+/// `command: make` with `creates: /srv/made` beside it.
+fn beside(kind: &KindWord, entry: &Entry) -> impl Iterator<Item = &'static str> {
+    let is_short = kind.short.is_some() && entry.value.as_map().is_none();
+    let short = kind.short;
+    let fields = kind.fields.iter().copied().filter(move |field| is_short && Some(*field) != short);
+    fields.filter(|field| !KEYS.contains(field))
+}
+
+/// Fields of the kind that stand beside its mapping instead of in it.
+fn misplaced<'a>(
+    kind: &'a KindWord,
+    entry: &'a Entry,
+    step: &'a Node,
+) -> impl Iterator<Item = (&'static str, Fault)> + 'a {
+    let is_map = entry.value.as_map().is_some();
+    let fields =
+        kind.fields.iter().copied().filter(move |field| is_map && !KEYS.contains(field) && *field != kind.name);
+    fields.filter_map(move |field| {
+        let other = step.as_map()?.iter().find(|other| other.key == field)?;
+        let fault = Fault::input(format!("`{field}` stands beside `{}`", kind.name)).at(&other.key_place);
+        Some((field, fault.hint(format!("indent it: it is a key of `{}`", kind.name))))
+    })
+}
+
 /// The kind's arguments as a mapping: a plain value fills the kind's short field.
-fn arguments(kind: &KindWord, value: &Node) -> Node {
-    match (&value.value, kind.short) {
-        (Value::Map(_), _) | (_, None) => value.clone(),
-        (Value::Null, Some(_)) => Node { value: Value::Map(Vec::new()), place: value.place.clone() },
-        (_, Some(short)) => Node {
-            value: Value::Map(vec![Entry {
-                key: short.to_owned(),
-                key_place: value.place.clone(),
-                value: value.clone(),
-            }]),
-            place: value.place.clone(),
-        },
+fn arguments(kind: &KindWord, entry: &Entry, step: &Node) -> Node {
+    let Some(short) = kind.short.filter(|_| entry.value.as_map().is_none()) else { return entry.value.clone() };
+    let mut arguments: Vec<Entry> = Vec::new();
+    if entry.value.value != Value::Null {
+        let key_place = entry.value.place.clone();
+        arguments.push(Entry { key: short.to_owned(), key_place, value: entry.value.clone() });
     }
+    let others = step.as_map().unwrap_or_default();
+    arguments.extend(others.iter().filter(|other| beside(kind, entry).any(|field| field == other.key)).cloned());
+    Node { value: Value::Map(arguments), place: entry.value.place.clone() }
 }
 
 fn read_id(node: &Node) -> Result<StepId, Fault> {
@@ -206,4 +233,32 @@ fn tags(node: &Node) -> Result<Vec<String>, Faults> {
     let texts = decode::texts(node)?;
     let words = texts.iter().flat_map(|text| text.value.split(',')).map(|tag| tag.trim().to_owned());
     Ok(words.filter(|tag| !tag.is_empty()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::syntax::yaml;
+
+    const KINDS: [KindWord; 1] =
+        [KindWord { name: "command", short: Some("cmd"), fields: &["cmd", "creates", "vars"] }];
+
+    fn arguments(text: &str) -> Result<serde_json::Value, String> {
+        let node = yaml::parse("x.yml", text).map_err(|faults| faults.to_string())?;
+        list(&node, &KINDS).map(|steps| steps[0].args.to_data()).map_err(|faults| faults.to_string())
+    }
+
+    #[test]
+    fn fields_may_stand_beside_a_short_form() {
+        let expected = serde_json::json!({"cmd": "make all", "creates": "/made"});
+        assert_eq!(arguments("- command: make all\n  creates: /made\n  vars: {a: b}\n"), Ok(expected.clone()));
+        assert_eq!(arguments("- command: {cmd: make all, creates: /made}\n"), Ok(expected));
+    }
+
+    #[test]
+    fn beside_a_mapping_they_are_misplaced() {
+        let told = arguments("- command: {cmd: make}\n  creates: /made\n").unwrap_err();
+        assert!(told.contains("`creates` stands beside `command`"), "{told}");
+        assert!(arguments("- command: make\n  cmd: make\n").unwrap_err().contains("`cmd`"));
+    }
 }
