@@ -3,6 +3,7 @@
 pub mod group;
 pub mod package;
 pub mod path;
+mod program;
 pub mod service;
 pub mod user;
 pub mod view;

@@ -10,7 +10,9 @@ pub mod fields;
 pub mod file;
 pub mod http;
 pub mod lineinfile;
+pub mod package;
 pub mod raw;
+pub mod service;
 pub mod shell;
 pub mod template;
 pub mod wait_for;
@@ -216,7 +218,9 @@ kinds! {
     File in file,
     Http in http,
     Lineinfile in lineinfile,
+    Package in package,
     Raw in raw,
+    Service in service,
     Shell in shell,
     Template in template,
     WaitFor in wait_for,
