@@ -46,7 +46,9 @@ fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
     let kind = kind_of(node, kinds, &mut fields.faults);
     if let Some((kind, entry)) = kind {
         fields.value(kind.name);
-        beside(kind, entry).for_each(|field| drop(fields.value(field)));
+        beside(kind, entry).for_each(|field| {
+            fields.value(field);
+        });
         misplaced(kind, entry, node).for_each(|(field, fault)| {
             fields.value(field);
             fields.faults.push(fault);
@@ -91,7 +93,11 @@ fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
             tags,
         }
     });
-    fields.finish(step)
+    // Without a kind, the word that was meant as one would be told twice.
+    match step {
+        Some(step) => fields.finish(Some(step)),
+        None => Err(fields.faults),
+    }
 }
 
 /// The one key that is a kind.
@@ -253,6 +259,12 @@ mod tests {
         let expected = serde_json::json!({"cmd": "make all", "creates": "/made"});
         assert_eq!(arguments("- command: make all\n  creates: /made\n  vars: {a: b}\n"), Ok(expected.clone()));
         assert_eq!(arguments("- command: {cmd: make all, creates: /made}\n"), Ok(expected));
+    }
+
+    #[test]
+    fn an_unknown_kind_is_told_once() {
+        let told = arguments("- comand: make\n").unwrap_err();
+        assert_eq!(told.matches("comand").count(), 1, "{told}");
     }
 
     #[test]
