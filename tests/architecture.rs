@@ -169,13 +169,16 @@ fn only_tools_and_journal_can_write_to_a_target() {
     .unwrap();
     let mut wrong = Vec::new();
     for source in sources().iter().filter(|source| source.layer() != "target") {
-        if CONTROLLER_WRITES.iter().any(|(place, _)| source.path.starts_with(place)) {
+        if CONTROLLER_WRITES.iter().chain(AGENT_WRITES).any(|(place, _)| source.path.starts_with(place)) {
             continue;
         }
         wrong.extend(source.matches(&writes).map(|call| format!("{} calls {call}", source.path)));
     }
     assert!(wrong.is_empty(), "only target/ and the controller's own places may write:\n{}", wrong.join("\n"));
 }
+
+/// Where the agent may write beside `target/`, each with the reason.
+const AGENT_WRITES: &[(&str, &str)] = &[("agent/validate.rs", "the private copy that a validation judges")];
 
 /// Where a program may be started, each with the reason.
 const STARTS: &[(&str, &str)] = &[

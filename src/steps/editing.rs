@@ -1,16 +1,14 @@
 //! A text file is wanted with an edit made: what `lineinfile` and `blockinfile` decide alike.
 
 use crate::{
-    model::{
-        change::CommandSpec,
-        state::{PathState, Resource, State},
-    },
+    model::state::{PathState, Resource, State},
     resources::{Halt, View},
     steps::{
-        Decision, Validate,
+        Decision,
         fields::{AbsolutePath, CommandLine},
         lines::Lines,
         paths::{Attributes, Spot, noun},
+        placing::judge,
     },
 };
 
@@ -68,18 +66,14 @@ impl Editing<'_> {
             }
             other => return Err(Halt::Failed(format!("{} is {}, no file with lines", spot.path, noun(other)))),
         };
-        let decision = spot.with_parents(view, false)?;
+        let mut decision = spot.with_parents(view, false)?;
         let new = edited(&old, &edit).map_err(|message| Halt::Failed(format!("{}: {message}", spot.path)))?;
         let content = match content {
             Some(content) if new == old => content,
             _ => view.put(new),
         };
-        let mut decision = decision.bring(Resource::Path(spot.path), State::Path(PathState::File { content, meta }));
-        decision.validate = self.validate.map(|CommandLine(argv)| Validate {
-            command: CommandSpec { argv: argv.clone(), ..Default::default() },
-            content,
-        });
-        Ok(decision)
+        decision.validate = judge(self.validate, &spot.state, content);
+        Ok(decision.bring(Resource::Path(spot.path), State::Path(PathState::File { content, meta })))
     }
 }
 

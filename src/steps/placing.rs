@@ -49,13 +49,16 @@ impl Placing<'_> {
             }
             other => return Err(Halt::Failed(format!("{} is {}, and is left alone", spot.path, noun(other)))),
         };
-        decision = decision.bring(Resource::Path(spot.path), State::Path(PathState::File { content, meta }));
-        decision.validate = self.validate.map(|CommandLine(argv)| Validate {
-            command: CommandSpec { argv: argv.clone(), ..Default::default() },
-            content,
-        });
-        Ok(decision)
+        decision.validate = judge(self.validate, &spot.state, content);
+        Ok(decision.bring(Resource::Path(spot.path), State::Path(PathState::File { content, meta })))
     }
+}
+
+/// What judges a content, where it is a new one.
+pub(super) fn judge(command: Option<&CommandLine>, old: &PathState, content: Content) -> Option<Validate> {
+    let is_new = !matches!(old, PathState::File { content: old, .. } if *old == content);
+    let CommandLine(argv) = command.filter(|_| is_new)?;
+    Some(Validate { command: CommandSpec { argv: argv.clone(), ..Default::default() }, content })
 }
 
 #[cfg(test)]
@@ -78,6 +81,16 @@ mod tests {
         assert!(told(r#"{"content": "x", "dest": "/d/"}"#).unwrap_err().contains("no file name"));
         assert!(told(r#"{"content": "x", "src": "y", "dest": "/d/"}"#).unwrap_err().contains("either"));
         assert!(told(r#"{"content": "", "dest": "/e", "validate": "x hunter2"}"#).unwrap_err().contains("sensitive"));
+    }
+
+    #[test]
+    fn only_a_new_content_is_judged() {
+        let mut fake = Fake::with(&["/f"]);
+        let mut judged = |fields: &str| fake.ask_step::<Copy>(fields).unwrap().validate.is_some();
+        assert!(judged(r#"{"content": "x", "dest": "/f", "validate": "check %s"}"#));
+        assert!(judged(r#"{"content": "", "dest": "/new", "validate": "check %s"}"#));
+        assert!(!judged(r#"{"content": "/f", "dest": "/f", "mode": "0400", "validate": "check %s"}"#));
+        assert!(!judged(r#"{"content": "x", "dest": "/f", "force": false, "validate": "check %s"}"#));
     }
 
     #[test]
