@@ -1,11 +1,13 @@
 //! The command line: one file per subcommand.
 
 mod apply;
+mod ask;
 mod exit;
 mod hosts;
 mod kinds;
 mod log;
 mod plan;
+mod provenance;
 mod run;
 mod show;
 mod verify;

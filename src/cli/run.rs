@@ -1,1 +1,322 @@
-//! What `plan` and `apply` share: options, loading, the stream of events, the way out.
+//! What `plan` and `apply` share: options, loading, running, and the way out.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Args;
+use serde_json::Value as Data;
+use tokio::sync::watch;
+
+use crate::{
+    base::{Digest, Fault, FaultKind, Faults, Masker, Place, Secret},
+    cli::{Exit, Global, ask, provenance},
+    engine::{self, Book, Job, desk::Shelf, fleet::RunEnd},
+    model::{
+        event::{EVENT_VERSION, HostOutcome, Mode, RunOpened, RunOutcome},
+        ids::RunId,
+        inventory::{Host, Inventory},
+        node::Node,
+        runbook::{Placed, Runbook},
+    },
+    render::{Renderer, VarLayer},
+    steps, syntax,
+    transport::Settings,
+};
+
+/// A line on which even keepalives are not answered this long is lost.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Options of `plan` and `apply`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The runbook
+    pub(crate) runbook: PathBuf,
+    /// The inventory: a YAML file, with group_vars/ and host_vars/ beside it
+    #[arg(short, long, value_name = "FILE", env = "ROLLBOOK_INVENTORY")]
+    pub(crate) inventory: PathBuf,
+    /// Only these of the runbook's hosts: names, groups, globs, `a:&b`, `a:!b`
+    #[arg(short, long, value_name = "PATTERN")]
+    pub(crate) limit: Option<String>,
+    /// A parameter or variable: `name=value`, or `@file.yml` for many; may be repeated
+    #[arg(short = 'e', long = "set", value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Only steps with one of these tags (comma between them)
+    #[arg(short, long, value_delimiter = ',')]
+    pub(crate) tags: Vec<String>,
+    /// How many hosts at once
+    #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) forks: u16,
+    /// Show the changes of file contents line by line
+    #[arg(short, long)]
+    pub(crate) diff: bool,
+    /// Seconds that connecting and logging in may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) connect_timeout: u64,
+    /// An agent program to use instead of the built-in one
+    #[arg(long, value_name = "FILE", hide_short_help = true, env = "ROLLBOOK_AGENT_PROGRAM")]
+    pub(crate) agent: Option<PathBuf>,
+    /// Why this is done: kept in the record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// The ticket that allows it: kept in the record
+    #[arg(long, value_name = "TICKET")]
+    pub(crate) change: Option<String>,
+}
+
+/// Everything that was read and found right, before any connection.
+pub(crate) struct Loaded {
+    pub(crate) runbook: Arc<Runbook>,
+    inventory: Arc<Inventory>,
+    inventory_files: Vec<(String, Digest)>,
+    pub(crate) hosts: Vec<Arc<Host>>,
+    params: Arc<BTreeMap<String, Data>>,
+    shown_params: BTreeMap<String, Data>,
+    set: Arc<BTreeMap<String, Data>>,
+    secrets: Masker,
+    asker: Arc<ask::Terminal>,
+}
+
+/// Reads and checks everything, and gives all that is wrong at once.
+pub(crate) fn load(args: &RunArgs) -> Result<Loaded, Faults> {
+    let mut faults = Faults::default();
+    let runbook = faults.keep(syntax::runbook::load(&args.runbook, &steps::words()));
+    let inventory = faults.keep(syntax::inventory::load(&args.inventory));
+    let (Some(runbook), Some((inventory, inventory_files))) = (runbook, inventory) else { return Err(faults) };
+    let hosts = faults.keep(select(&inventory, &runbook, args.limit.as_deref())).unwrap_or_default();
+    let given = faults.keep(given(&args.set)).unwrap_or_default();
+    let (params, set) = split(&runbook, &inventory, given);
+    let params = faults.keep(syntax::runbook::bind_params(&runbook, &params)).unwrap_or_default();
+    faults.or(())?;
+    let asker = Arc::new(ask::Terminal::default());
+    Ok(Loaded {
+        secrets: Masker::new(secrets(&params, &hosts)),
+        shown_params: params.iter().map(|(name, param)| (name.clone(), param.shown())).collect(),
+        params: Arc::new(params.into_iter().map(|(name, param)| (name, param.value)).collect()),
+        runbook: Arc::new(runbook),
+        inventory: Arc::new(inventory),
+        inventory_files,
+        hosts,
+        set: Arc::new(set),
+        asker,
+    })
+}
+
+/// The hosts that the runbook names, as far as `--limit` lets them.
+fn select(inventory: &Inventory, runbook: &Runbook, limit: Option<&str>) -> Result<Vec<Arc<Host>>, Fault> {
+    let mut names = syntax::pattern::select(inventory, &runbook.hosts)?;
+    if let Some(limit) = limit {
+        let pattern = Placed { value: limit.to_owned(), place: Place::file("--limit") };
+        let allowed = syntax::pattern::select(inventory, &pattern)?;
+        names.retain(|name| allowed.contains(name));
+        if names.is_empty() {
+            return Err(Fault::input(format!(
+                "--limit {limit} leaves none of the hosts that the runbook is for ({})",
+                runbook.hosts.value
+            )));
+        }
+    }
+    Ok(inventory.hosts.iter().filter(|host| names.contains(&host.name)).cloned().collect())
+}
+
+/// `--set` values in order, files opened; later ones win.
+fn given(set: &[String]) -> Result<Vec<(String, Node)>, Faults> {
+    let mut values: Vec<(String, Node)> = Vec::new();
+    let mut faults = Faults::default();
+    for argument in set {
+        let pairs = match (argument.strip_prefix('@'), argument.split_once('=')) {
+            (Some(file), _) => faults.keep(from_file(Path::new(file))).unwrap_or_default(),
+            (None, Some((name, value))) => vec![(name.to_owned(), Node::text(value, &Place::file("--set")))],
+            (None, None) => {
+                faults.push(
+                    Fault::new(FaultKind::Usage, format!("--set {argument}: a name and a value are needed"))
+                        .hint("write --set name=value, or --set @file.yml"),
+                );
+                Vec::new()
+            }
+        };
+        for (name, value) in pairs {
+            values.retain(|(earlier, _)| *earlier != name);
+            values.push((name, value));
+        }
+    }
+    faults.or(values)
+}
+
+fn from_file(path: &Path) -> Result<Vec<(String, Node)>, Faults> {
+    let node = syntax::yaml::read(path)?;
+    let entries = node.as_map().ok_or_else(|| {
+        Fault::input(format!("a mapping of names to values is needed, and this is {}", node.what())).at(&node.place)
+    })?;
+    Ok(entries.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect())
+}
+
+/// What is given goes to a parameter of that name, else to a variable of that name. What is neither goes with the
+/// parameters, where it is refused with the nearest name.
+fn split(
+    runbook: &Runbook,
+    inventory: &Inventory,
+    given: Vec<(String, Node)>,
+) -> (Vec<(String, Node)>, BTreeMap<String, Data>) {
+    let is_variable = |name: &str| {
+        let of_runbook = runbook.vars.iter().any(|(known, _)| known == name);
+        of_runbook || inventory.hosts.iter().any(|host| host.vars.keys().any(|known| **known == *name))
+    };
+    let (set, params): (Vec<_>, Vec<_>) =
+        given.into_iter().partition(|(name, _)| !runbook.params.contains_key(name) && is_variable(name));
+    (params, set.into_iter().map(|(name, value)| (name, value.to_data())).collect())
+}
+
+/// Every value that must not be seen.
+fn secrets(params: &BTreeMap<String, syntax::runbook::Bound>, hosts: &[Arc<Host>]) -> Vec<Secret> {
+    let of_params = params.values().filter(|param| param.sensitive).map(|param| match &param.value {
+        Data::String(text) => Secret::new(text.clone()),
+        other => Secret::new(other.to_string()),
+    });
+    let of_hosts = hosts.iter().flat_map(|host| {
+        let connection = &host.connection;
+        [connection.password.clone(), connection.become_password.clone()].into_iter().flatten()
+    });
+    of_params.chain(of_hosts).collect()
+}
+
+impl Loaded {
+    /// A job for a new run.
+    pub(crate) fn job(&self, args: &RunArgs, mode: Mode) -> Result<Job, Fault> {
+        let operator = provenance::operator();
+        let steps = self.runbook.steps.iter().chain(&self.runbook.handlers);
+        Ok(Job {
+            run: new_run_id()?,
+            mode,
+            runbook: Arc::clone(&self.runbook),
+            inventory: Arc::clone(&self.inventory),
+            hosts: self.hosts.clone(),
+            params: Arc::clone(&self.params),
+            set: Arc::clone(&self.set),
+            vars: VarLayer::from(&self.runbook.vars[..]),
+            step_vars: steps.map(|step| VarLayer::from(&step.vars[..])).collect(),
+            tags: args.tags.clone(),
+            forks: usize::from(args.forks),
+            operator: format!("{}@{}", operator.user, operator.host),
+            masker: self.secrets.clone(),
+            renderer: Renderer::new(project(&args.runbook)),
+            shelf: Shelf::default(),
+            settings: Settings {
+                connect_timeout: Duration::from_secs(args.connect_timeout),
+                asker: Arc::clone(&self.asker) as Arc<dyn crate::transport::Asker>,
+                agent_program: args.agent.clone(),
+                silence_timeout: SILENCE_TIMEOUT,
+            },
+        })
+    }
+
+    fn opened(&self, args: &RunArgs, mode: Mode) -> RunOpened {
+        RunOpened {
+            version: EVENT_VERSION,
+            rollbook: env!("CARGO_PKG_VERSION").to_owned(),
+            mode,
+            operator: provenance::operator(),
+            reason: args.reason.clone(),
+            change: args.change.clone(),
+            runbook: provenance::label(&self.runbook),
+            inventory: self.inventory_files.clone(),
+            params: self.shown_params.clone(),
+            tags: args.tags.clone(),
+            limit: args.limit.clone(),
+            hosts: self.hosts.iter().map(|host| host.name.clone()).collect(),
+        }
+    }
+
+    /// Runs a job to its end, the events going to `book`.
+    pub(crate) fn run(&self, args: &RunArgs, job: Job, book: Book) -> Result<RunEnd, Fault> {
+        let opened = self.opened(args, job.mode);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Fault::internal("cannot start").because(&error))?;
+        let (halt, halted) = watch::channel(None);
+        let (events, keeper) = book.open(job.run.clone(), halt.clone());
+        let run_id = job.run.clone();
+        let end = runtime.block_on(async move {
+            let signals = tokio::spawn(watch_signals(halt, run_id));
+            let end = engine::run(Arc::new(job), opened, events, halted).await;
+            signals.abort();
+            end
+        });
+        drop(runtime);
+        keeper.join().expect("the book does not panic");
+        Ok(end)
+    }
+}
+
+/// The first Ctrl-C (or SIGTERM) stops the run and has it undone; the second leaves at once.
+async fn watch_signals(halt: watch::Sender<Option<Fault>>, run: RunId) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    for second in [false, true] {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if second {
+            crate::report::say(&format!(
+                "left; the agents undo what they did by themselves. Look at it with: rollbook show {run}"
+            ));
+            std::process::exit(i32::from(Exit::Partly.code()));
+        }
+        crate::report::say("stopping: what runs now is ended, and what was done is undone. Once more to leave at once");
+        halt.send_replace(Some(Fault::new(FaultKind::Failed, "stopped by the operator")));
+    }
+}
+
+fn new_run_id() -> Result<RunId, Fault> {
+    let mut random = [0u8; 4];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Fault::internal("cannot get randomness").because(&error))?;
+    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
+    Ok(RunId::from_parts(&now, u32::from_le_bytes(random)))
+}
+
+/// The folder in which the runbook's files and templates are found: its own.
+fn project(runbook: &Path) -> PathBuf {
+    match runbook.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// The exit code of a run.
+pub(crate) fn exit(end: &RunEnd) -> Exit {
+    let any = |outcome: HostOutcome| end.hosts.values().any(|host| host.outcome == outcome);
+    let all_not_done = |but: HostOutcome| {
+        end.hosts.values().all(|host| host.outcome == but || host.outcome == HostOutcome::NotStarted)
+    };
+    let refused = |kind: FaultKind| end.hosts.values().all(|host| host.fault.as_ref().is_some_and(|f| f.kind == kind));
+    if end.outcome == RunOutcome::Succeeded {
+        Exit::Done
+    } else if any(HostOutcome::NeedsRecovery) {
+        Exit::NeedsRecovery
+    } else if refused(FaultKind::Policy) {
+        Exit::Policy
+    } else if refused(FaultKind::Record) {
+        Exit::Record
+    } else if all_not_done(HostOutcome::Unreachable) {
+        Exit::Unreachable
+    } else if any(HostOutcome::RolledBack) && all_not_done(HostOutcome::RolledBack) {
+        Exit::RolledBack
+    } else {
+        Exit::Partly
+    }
+}
+
+/// Says what is wrong, and how the program ends for it.
+pub(crate) fn refuse(faults: &Faults, _global: &Global) -> Exit {
+    crate::report::fault::print(faults);
+    faults.0.first().map_or(Exit::Internal, |fault| fault.kind.into())
+}

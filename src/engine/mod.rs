@@ -1,1 +1,19 @@
 //! Which hosts, in which order; one state machine per host.
+//!
+//! [`task`] renders a step for a host (pure), [`host_run`] is the state machine (no I/O), [`session`] moves its
+//! bytes, [`fleet`] runs all hosts, [`book`] stamps and delivers the events.
+
+pub mod book;
+pub mod desk;
+pub mod fleet;
+pub mod host_run;
+pub mod job;
+mod line;
+pub mod outcome;
+pub mod session;
+pub mod task;
+pub mod witness;
+
+pub use book::Book;
+pub use fleet::run;
+pub use job::Job;

@@ -1,0 +1,100 @@
+//! Stamps events and delivers them to the sinks, in one order, from a thread of its own.
+//!
+//! What cannot be recorded does not happen: when a sink refuses, the run is halted and undone.
+
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    base::{Fault, Timestamp},
+    model::{
+        event::{Event, Sink, Stamped},
+        ids::RunId,
+    },
+    wire::message::Witness,
+};
+
+/// Events that may wait to be recorded before hosts are held up.
+const QUEUE_LENGTH: usize = 1024;
+
+/// A sink that keeps the record's chain.
+pub trait Ledger: Sink {
+    /// The chain's head.
+    fn head(&self) -> Result<Witness, Fault>;
+}
+
+/// Where a run's events go: first the record (none for a plan), then everyone who only looks.
+pub struct Book {
+    /// The record.
+    pub ledger: Option<Box<dyn Ledger>>,
+    /// Those who only look: their failing is not the run's.
+    pub watchers: Vec<Box<dyn Sink>>,
+}
+
+/// The sending end: cheap to clone, one per host.
+#[derive(Clone, Debug)]
+pub struct Events {
+    queue: mpsc::Sender<Entry>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Event(Box<Event>),
+    Head(oneshot::Sender<Option<Witness>>),
+}
+
+/// Why a run is to stop, once it is.
+pub type Halt = watch::Sender<Option<Fault>>;
+
+impl Book {
+    /// Opens the book for a run. The thread ends, giving the book back, when all ends of `Events` are dropped.
+    pub fn open(self, run: RunId, halt: Halt) -> (Events, JoinHandle<Book>) {
+        let (queue, entries) = mpsc::channel(QUEUE_LENGTH);
+        let writer = std::thread::spawn(move || self.keep(&run, entries, &halt));
+        (Events { queue }, writer)
+    }
+
+    fn keep(mut self, run: &RunId, mut entries: mpsc::Receiver<Entry>, halt: &Halt) -> Book {
+        while let Some(entry) = entries.blocking_recv() {
+            match entry {
+                Entry::Event(event) => self.take(run, *event, halt),
+                Entry::Head(answer) => {
+                    let head = self.ledger.as_ref().and_then(|ledger| ledger.head().ok());
+                    let _nobody_waits_any_more = answer.send(head);
+                }
+            }
+        }
+        self
+    }
+
+    fn take(&mut self, run: &RunId, event: Event, halt: &Halt) {
+        let stamped = Stamped { at: Timestamp::now(), run: run.clone(), event };
+        if let Some(ledger) = &mut self.ledger
+            && let Err(fault) = ledger.take(&stamped)
+        {
+            self.ledger = None;
+            halt.send_if_modified(|halted| {
+                let first = halted.is_none();
+                halted.get_or_insert(fault);
+                first
+            });
+        }
+        self.watchers.retain_mut(|watcher| watcher.take(&stamped).is_ok());
+    }
+}
+
+impl Events {
+    /// Tells everyone. Waits while the record is behind.
+    pub async fn tell(&self, event: Event) {
+        let entry = Entry::Event(Box::new(event));
+        self.queue.send(entry).await.expect("the book stays open while anyone can tell");
+    }
+
+    /// Waits until everything that was told before is recorded; the record's head then, if there is a record.
+    pub async fn head(&self) -> Option<Witness> {
+        let (answer, head) = oneshot::channel();
+        self.queue.send(Entry::Head(answer)).await.expect("the book stays open while anyone can ask");
+        head.await.expect("the book answers all that it takes")
+    }
+}

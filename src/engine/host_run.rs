@@ -1,0 +1,483 @@
+//! The state machine of one host: it hears what the host says and tells what to do next. No I/O, no clock.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use serde_json::{Value as Data, json};
+
+use crate::{
+    base::{Fault, FaultKind, Faults},
+    engine::{
+        job::Job,
+        outcome,
+        task::{self, Prepared, Rendered, Work},
+    },
+    model::{
+        change::{Act, CommandSpec, Deed, DeedReport, Undo, UndoKind},
+        event::{Counts, Event, HostOutcome, Mode, Output, StepEnd, StepLabel, StepOutcome, Undone},
+        facts::Facts,
+        ids::{StepId, TaskNo},
+        inventory::Host,
+        state::Content,
+    },
+    render::{Pending, Scope},
+    wire::message::{Closed, FromAgent, TaskEnd, ToAgent},
+};
+
+/// What is to be done next, in order.
+#[derive(Debug)]
+pub enum Order {
+    /// Send this to the agent.
+    Tell(ToAgent),
+    /// Stream this content to the agent ahead of its task, where it is small and was not sent before.
+    Ahead(Content),
+    /// Stream this content to the agent, which asked for it.
+    Content(Content),
+    /// Everything is done: close the agent's run, with the record's head as it is after all events before this.
+    Close,
+    /// Run this through the login shell, and say how it went with [`HostRun::raw_ended`].
+    Raw {
+        /// Which item.
+        no: TaskNo,
+        /// The command line.
+        line: String,
+        /// Seconds until it is given up.
+        timeout_s: u64,
+    },
+    /// Tell everyone.
+    Event(Event),
+}
+
+/// What a host is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Steps are being sent.
+    Working,
+    /// Everything is done and told so.
+    Closing,
+    /// Something failed; the agent undoes or stops.
+    Failing,
+    /// Nothing more comes.
+    Ended,
+}
+
+/// The run of one host.
+pub struct HostRun {
+    job: Arc<Job>,
+    host: Arc<Host>,
+    scope: Scope,
+    cursor: usize,
+    phase: Phase,
+    labels: HashMap<TaskNo, StepLabel>,
+    open: BTreeMap<TaskNo, OpenTask>,
+    loops: BTreeMap<u32, Gathered>,
+    raws: VecDeque<(TaskNo, String, u64)>,
+    counts: Counts,
+    fault: Option<Fault>,
+    orders: Vec<Order>,
+}
+
+/// A task that was sent and has not ended.
+#[derive(Debug, Default)]
+struct OpenTask {
+    item: Option<Arc<Data>>,
+    deeds: Vec<DeedReport>,
+}
+
+/// The results of a step's items so far.
+#[derive(Debug)]
+struct Gathered {
+    id: Option<StepId>,
+    is_loop: bool,
+    due: usize,
+    results: Vec<Option<Data>>,
+}
+
+impl HostRun {
+    /// A host before its first word.
+    pub fn new(job: Arc<Job>, host: Arc<Host>) -> Self {
+        let scope = job.scope(&host);
+        HostRun {
+            job,
+            host,
+            scope,
+            cursor: 0,
+            phase: Phase::Working,
+            labels: HashMap::new(),
+            open: BTreeMap::new(),
+            loops: BTreeMap::new(),
+            raws: VecDeque::new(),
+            counts: Counts::default(),
+            fault: None,
+            orders: Vec::new(),
+        }
+    }
+
+    /// The host is there; `facts` are what its agent says, if one runs.
+    pub fn begin(&mut self, facts: Option<&Facts>) -> Vec<Order> {
+        self.scope.facts = facts.map(|facts| Arc::new(serde_json::to_value(facts).expect("facts are plain data")));
+        self.advance();
+        std::mem::take(&mut self.orders)
+    }
+
+    /// The agent says something.
+    pub fn hear(&mut self, message: FromAgent) -> Vec<Order> {
+        match message {
+            FromAgent::Started(no) => self.started(no),
+            FromAgent::Done { no, report, took_us } => self.done(no, *report, took_us),
+            FromAgent::Ended(end) => self.ended(*end),
+            FromAgent::Undone { no, report, how } => self.undone(no, *report, how),
+            FromAgent::Need(content) => self.orders.push(Order::Content(content)),
+            FromAgent::Closed(closed) => self.closed(closed),
+            FromAgent::Note(message) => self.tell(Event::Note { host: Some(self.host.name.clone()), message }),
+            FromAgent::Hello(_) | FromAgent::Witnesses(_) => {}
+        }
+        std::mem::take(&mut self.orders)
+    }
+
+    /// A `raw` step has ended.
+    pub fn raw_ended(&mut self, no: TaskNo, line: &str, result: Result<Output, Fault>, took_us: u64) -> Vec<Order> {
+        let report = raw_report(line);
+        let (outcome, output, message) = match result {
+            Ok(output) if output.succeeded() => (StepOutcome::Changed, Some(output), None),
+            Ok(output) => {
+                let message = outcome::exit_words(&output);
+                (StepOutcome::Failed, Some(output), Some(message))
+            }
+            Err(fault) => (StepOutcome::Failed, None, Some(fault.to_string())),
+        };
+        if outcome == StepOutcome::Changed {
+            self.done(no, report, took_us);
+        }
+        let end =
+            TaskEnd { no, outcome, deeds: Vec::new(), output, message, data: String::new(), attempts: 1, took_us };
+        self.ended(end);
+        if self.phase == Phase::Failing && !self.job.needs_agent() {
+            self.end(HostOutcome::Failed);
+        }
+        std::mem::take(&mut self.orders)
+    }
+
+    /// Whoever runs this wants it stopped and undone.
+    pub fn interrupt(&mut self, reason: &Fault) -> Vec<Order> {
+        if matches!(self.phase, Phase::Working | Phase::Closing) {
+            self.fault.get_or_insert_with(|| reason.clone());
+            self.phase = Phase::Failing;
+            let order = if self.open.is_empty() { ToAgent::Unwind } else { ToAgent::Cancel };
+            self.orders.push(Order::Tell(order));
+        }
+        std::mem::take(&mut self.orders)
+    }
+
+    /// The line is lost: nobody can say more of this host.
+    pub fn lost(&mut self, fault: Fault) -> Vec<Order> {
+        let begun = self.job.mode == Mode::Apply && !self.labels.is_empty();
+        self.fault.get_or_insert(fault);
+        self.end(if begun { HostOutcome::Unknown } else { HostOutcome::Unreachable });
+        std::mem::take(&mut self.orders)
+    }
+
+    /// Whether nothing more comes.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.orders.push(Order::Event(event));
+    }
+
+    /// Sends all that can be rendered by now.
+    fn advance(&mut self) {
+        while self.phase == Phase::Working && self.raws.is_empty() {
+            let job = Arc::clone(&self.job);
+            let Some(step) = job.step(self.cursor) else { break };
+            if !job.chooses(self.cursor, step) {
+                self.cursor += 1;
+                continue;
+            }
+            let no = TaskNo { step: u32::try_from(self.cursor).expect("steps are counted in u32"), item: 0 };
+            match task::render(&job, step, no, &self.scope) {
+                Rendered::Work(prepared) => {
+                    let raw = prepared.iter().any(|item| matches!(item.work, Work::Raw { .. }));
+                    if raw && !self.open.is_empty() {
+                        return;
+                    }
+                    self.gather(no.step, step.id.clone(), step.each.is_some(), prepared.len());
+                    prepared.into_iter().for_each(|item| self.send(item));
+                }
+                Rendered::Wait(_) if !self.open.is_empty() => return,
+                Rendered::Wait(pending) => self.never(no, &step.name.value, &pending),
+                Rendered::Wrong(faults) => return self.wrong(no, &faults),
+            }
+            self.cursor += 1;
+        }
+        self.next_raw();
+        self.close_when_done();
+    }
+
+    fn close_when_done(&mut self) {
+        let done = self.phase == Phase::Working && self.open.is_empty() && self.job.step(self.cursor).is_none();
+        if done {
+            self.phase = Phase::Closing;
+            if self.job.needs_agent() {
+                self.orders.push(Order::Close);
+            } else {
+                self.end(HostOutcome::Succeeded);
+            }
+        }
+    }
+
+    fn gather(&mut self, step: u32, id: Option<StepId>, is_loop: bool, due: usize) {
+        self.loops.insert(step, Gathered { id, is_loop, due, results: Vec::new() });
+        self.conclude(step);
+    }
+
+    fn send(&mut self, item: Prepared) {
+        let no = item.label.no;
+        self.labels.insert(no, item.label.clone());
+        match item.work {
+            Work::Skip(why) => {
+                let result = json!({"changed": false, "failed": false, "skipped": true});
+                self.step_ended(no, plain_end(StepOutcome::Skipped, Some(why)));
+                self.result(no, item.item, Some(result));
+            }
+            Work::Agent(task, contents) => {
+                self.open.insert(no, OpenTask { item: item.item, ..OpenTask::default() });
+                self.orders.extend(contents.into_iter().map(Order::Ahead));
+                self.orders.push(Order::Tell(ToAgent::Task(task)));
+            }
+            Work::Raw { line, .. } if self.job.mode == Mode::Plan => {
+                let end = StepEnd { deeds: vec![raw_report(&line)], ..plain_end(StepOutcome::Changed, None) };
+                self.step_ended(no, end);
+                self.result(no, item.item, None);
+            }
+            Work::Raw { line, timeout_s } => {
+                self.open.insert(no, OpenTask { item: item.item, ..OpenTask::default() });
+                self.raws.push_back((no, line, timeout_s));
+            }
+        }
+    }
+
+    fn next_raw(&mut self) {
+        let Some((no, line, timeout_s)) = self.raws.front().cloned() else { return };
+        self.started(no);
+        self.orders.push(Order::Raw { no, line, timeout_s });
+    }
+
+    fn started(&mut self, no: TaskNo) {
+        if let Some(step) = self.labels.get(&no).cloned() {
+            self.tell(Event::StepStarted { host: self.host.name.clone(), step });
+        }
+    }
+
+    fn done(&mut self, no: TaskNo, report: DeedReport, took_us: u64) {
+        let Some(step) = self.labels.get(&no).cloned() else { return };
+        if let Some(open) = self.open.get_mut(&no) {
+            open.deeds.push(report.clone());
+        }
+        self.tell(Event::DeedDone { host: self.host.name.clone(), step, report, took_us });
+    }
+
+    fn ended(&mut self, end: TaskEnd) {
+        let Some(open) = self.open.remove(&end.no) else { return };
+        if self.raws.front().is_some_and(|(no, ..)| *no == end.no) {
+            self.raws.pop_front();
+        }
+        let deeds = if self.job.mode == Mode::Plan { end.deeds.clone() } else { open.deeds };
+        let known = self.job.mode == Mode::Apply || is_foreseen(end.outcome, &deeds);
+        let result = known.then(|| result_data(&end));
+        let failed = end.outcome == StepOutcome::Failed;
+        let no = end.no;
+        let message = end.message.clone();
+        let step_end = StepEnd {
+            outcome: end.outcome,
+            deeds,
+            output: end.output,
+            message: end.message,
+            attempts: end.attempts,
+            took_us: end.took_us,
+        };
+        self.step_ended(no, step_end);
+        self.result(no, open.item, result);
+        if failed {
+            self.fail(no, message);
+        }
+        self.advance();
+    }
+
+    /// A step has failed on the agent, which goes on to undo by itself.
+    fn fail(&mut self, no: TaskNo, message: Option<String>) {
+        if self.phase != Phase::Working {
+            return;
+        }
+        let name = self.labels.get(&no).map_or("a step", |label| label.name.as_str());
+        let message = message.unwrap_or_else(|| "failed".to_owned());
+        self.fault.get_or_insert(Fault::new(FaultKind::Failed, format!("{name}: {message}")));
+        // A plan goes on: it tells everything that it can find.
+        if self.job.mode == Mode::Apply {
+            self.phase = Phase::Failing;
+            self.raws.clear();
+        }
+    }
+
+    /// A step that turns out to be wrong now that more is known: nothing of it was sent.
+    fn wrong(&mut self, no: TaskNo, faults: &Faults) {
+        let first = faults.0.first().cloned().unwrap_or_else(|| Fault::internal("a fault without words"));
+        self.refuse(no, StepOutcome::Failed, first.to_string());
+        self.fault.get_or_insert(first);
+        self.phase = Phase::Failing;
+        if self.job.needs_agent() {
+            self.orders.push(Order::Tell(ToAgent::Unwind));
+        } else {
+            self.end(HostOutcome::Failed);
+        }
+    }
+
+    /// A step that waits for what will not come.
+    fn never(&mut self, no: TaskNo, name: &str, pending: &Pending) {
+        let what = match pending {
+            Pending::Facts => "facts".to_owned(),
+            Pending::Step(id) => format!("steps.{id}"),
+        };
+        if self.job.mode == Mode::Plan {
+            let why = format!("depends on {what}, which is known when it is applied");
+            self.refuse(no, StepOutcome::Unknown, why);
+            return;
+        }
+        let why = match pending {
+            Pending::Facts => "needs facts, and no agent runs on this host to tell them".to_owned(),
+            Pending::Step(id) => {
+                format!("{name} needs steps.{id}, which has no result: it comes later, or was not chosen by --tags")
+            }
+        };
+        self.wrong(no, &Fault::input(why).into());
+    }
+
+    /// Ends a step that was never sent.
+    fn refuse(&mut self, no: TaskNo, outcome: StepOutcome, why: String) {
+        let step = self.job.step(no.step as usize).expect("only steps are refused");
+        let label = StepLabel {
+            no,
+            name: step.name.value.clone(),
+            kind: step.kind.value.clone(),
+            place: format!("{}:{}", step.place.file, step.place.line),
+            sensitive: step.sensitive,
+            handler: self.job.is_handler(no.step as usize),
+        };
+        self.labels.insert(no, label);
+        self.step_ended(no, plain_end(outcome, Some(why)));
+    }
+
+    fn step_ended(&mut self, no: TaskNo, end: StepEnd) {
+        match end.outcome {
+            StepOutcome::Ok => self.counts.ok += 1,
+            StepOutcome::Changed => self.counts.changed += 1,
+            StepOutcome::Skipped => self.counts.skipped += 1,
+            StepOutcome::Unknown => self.counts.unknown += 1,
+            StepOutcome::Failed => self.counts.failed += 1,
+        }
+        let step = self.labels.get(&no).expect("a step is labelled before it ends").clone();
+        self.tell(Event::StepEnded { host: self.host.name.clone(), step, end });
+    }
+
+    fn result(&mut self, no: TaskNo, item: Option<Arc<Data>>, result: Option<Data>) {
+        let Some(gathered) = self.loops.get_mut(&no.step) else { return };
+        let with_item = result.map(|mut result| {
+            if let (Some(item), Data::Object(fields)) = (item, &mut result) {
+                fields.insert("item".to_owned(), (*item).clone());
+            }
+            result
+        });
+        gathered.results.push(with_item);
+        self.conclude(no.step);
+    }
+
+    /// When all items of a step have ended, its results can be seen under its id.
+    fn conclude(&mut self, step: u32) {
+        let Some(gathered) = self.loops.get(&step) else { return };
+        let (Some(id), true) = (&gathered.id, gathered.results.len() == gathered.due) else { return };
+        let known: Option<Vec<Data>> = gathered.results.iter().cloned().collect();
+        let result = known.map(|mut results| if gathered.is_loop { sum_up(results) } else { results.remove(0) });
+        self.scope.steps.insert(id.to_string(), result.map(Arc::new));
+    }
+
+    fn undone(&mut self, no: TaskNo, report: DeedReport, how: Undone) {
+        let Some(step) = self.labels.get(&no).cloned() else { return };
+        self.counts.undone += u32::from(how == Undone::Undone);
+        self.tell(Event::DeedUndone { host: self.host.name.clone(), step, report, how });
+    }
+
+    fn closed(&mut self, closed: Closed) {
+        if let Some(message) = closed.message {
+            let kind = if self.labels.is_empty() { FaultKind::Policy } else { FaultKind::Failed };
+            self.fault.get_or_insert(Fault::new(kind, message));
+        }
+        // In a plan nothing can have been done: a step that cannot work is all there is to tell.
+        let outcome = match closed.outcome {
+            HostOutcome::Succeeded if self.fault.is_some() => HostOutcome::Failed,
+            HostOutcome::RolledBack if self.job.mode == Mode::Plan => HostOutcome::Failed,
+            other => other,
+        };
+        self.end(outcome);
+    }
+
+    fn end(&mut self, outcome: HostOutcome) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        self.phase = Phase::Ended;
+        let host = self.host.name.clone();
+        self.tell(Event::HostEnded { host, outcome, counts: self.counts, fault: self.fault.clone() });
+    }
+}
+
+fn plain_end(outcome: StepOutcome, message: Option<String>) -> StepEnd {
+    StepEnd { outcome, deeds: Vec::new(), output: None, message, attempts: 0, took_us: 0 }
+}
+
+fn raw_report(line: &str) -> DeedReport {
+    let command = CommandSpec { argv: vec![line.to_owned()], ..CommandSpec::default() };
+    DeedReport {
+        deed: Deed::Act { act: Act::Run(command), undo: Undo::Irreversible },
+        differences: Vec::new(),
+        diff: None,
+        undo: UndoKind::Irreversible,
+    }
+}
+
+/// Whether a plan can tell a step's results: what it would change is known, what a command would print is not.
+fn is_foreseen(outcome: StepOutcome, deeds: &[DeedReport]) -> bool {
+    let states_only = deeds.iter().all(|report| matches!(report.deed, Deed::Change(_)));
+    states_only && matches!(outcome, StepOutcome::Ok | StepOutcome::Changed | StepOutcome::Skipped)
+}
+
+/// What a step's result looks like under `steps.<id>`.
+fn result_data(end: &TaskEnd) -> Data {
+    let mut result = match serde_json::from_str(&end.data) {
+        Ok(Data::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    result.insert("changed".into(), (end.outcome == StepOutcome::Changed).into());
+    result.insert("failed".into(), (end.outcome == StepOutcome::Failed).into());
+    result.insert("skipped".into(), (end.outcome == StepOutcome::Skipped).into());
+    if let Some(message) = &end.message {
+        result.insert("message".into(), message.as_str().into());
+    }
+    if let Some(output) = &end.output {
+        result.insert("rc".into(), output.code.into());
+        result.insert("stdout".into(), output.stdout.text.as_str().into());
+        result.insert("stderr".into(), output.stderr.text.as_str().into());
+        let lines: Vec<&str> = output.stdout.text.lines().collect();
+        result.insert("stdout_lines".into(), lines.into());
+    }
+    Data::Object(result)
+}
+
+/// The result of a loop: always a list of its items' results, and what holds for all.
+fn sum_up(results: Vec<Data>) -> Data {
+    let any = |field: &str| results.iter().any(|result| result[field] == Data::Bool(true));
+    let skipped = results.iter().all(|result| result["skipped"] == Data::Bool(true));
+    json!({"changed": any("changed"), "failed": any("failed"), "skipped": skipped, "results": results})
+}

@@ -1,0 +1,134 @@
+//! Everything that a run needs to know before its first connection.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde_json::{Value as Data, json};
+
+use crate::{
+    base::{Faults, Masker},
+    engine::{desk::Shelf, task},
+    model::{
+        event::Mode,
+        ids::{RunId, TaskNo},
+        inventory::{Host, Inventory},
+        runbook::{Runbook, Step},
+    },
+    render::{Renderer, Scope, VarLayer, Vars},
+    transport,
+};
+
+/// A run, prepared: shared by all its hosts.
+pub struct Job {
+    /// The run's id.
+    pub run: RunId,
+    /// Whether anything may be written.
+    pub mode: Mode,
+    /// What to do.
+    pub runbook: Arc<Runbook>,
+    /// Where the hosts come from.
+    pub inventory: Arc<Inventory>,
+    /// The hosts, in the order of the inventory.
+    pub hosts: Vec<Arc<Host>>,
+    /// Parameters by name, checked.
+    pub params: Arc<BTreeMap<String, Data>>,
+    /// `--set` values that are no parameters.
+    pub set: Arc<BTreeMap<String, Data>>,
+    /// The variables of the runbook.
+    pub vars: VarLayer,
+    /// The variables of each step and handler, by number.
+    pub step_vars: Vec<VarLayer>,
+    /// Only steps with one of these tags; all where empty.
+    pub tags: Vec<String>,
+    /// How many hosts at once.
+    pub forks: usize,
+    /// Who runs it, for the lock on the target.
+    pub operator: String,
+    /// Hides secrets.
+    pub masker: Masker,
+    /// Renders everything.
+    pub renderer: Renderer,
+    /// Local files and rendered contents.
+    pub shelf: Shelf,
+    /// How to connect.
+    pub settings: transport::Settings,
+}
+
+impl Job {
+    /// A step or handler by number: handlers follow the steps.
+    pub fn step(&self, number: usize) -> Option<&Step> {
+        let steps = &self.runbook.steps;
+        steps.get(number).or_else(|| self.runbook.handlers.get(number - steps.len()))
+    }
+
+    /// Whether a number is a handler's.
+    pub fn is_handler(&self, number: usize) -> bool {
+        number >= self.runbook.steps.len()
+    }
+
+    /// The numbers of the handlers that a step notifies.
+    pub fn notified(&self, step: &Step) -> Vec<u32> {
+        let named = |name: &str| self.runbook.handlers.iter().position(|handler| handler.name.value == name);
+        step.notify
+            .iter()
+            .filter_map(|name| named(&name.value))
+            .map(|at| u32::try_from(self.runbook.steps.len() + at).expect("steps are counted in u32"))
+            .collect()
+    }
+
+    /// Whether `--tags` chooses a step. Handlers are chosen by who notifies them.
+    pub fn chooses(&self, number: usize, step: &Step) -> bool {
+        self.tags.is_empty() || self.is_handler(number) || step.tags.iter().any(|tag| self.tags.contains(tag))
+    }
+
+    /// Whether any chosen step needs an agent on the target.
+    pub fn needs_agent(&self) -> bool {
+        let raw = |(number, step): (usize, &Step)| !self.chooses(number, step) || step.kind.value == "raw";
+        !self.runbook.steps.iter().enumerate().all(raw)
+    }
+
+    /// What templates see on a host before it has said anything.
+    pub fn scope(&self, host: &Arc<Host>) -> Scope {
+        let ids = self.runbook.steps.iter().chain(&self.runbook.handlers).filter_map(|step| step.id.as_ref());
+        let groups = self.inventory.groups.iter().map(|(name, hosts)| {
+            let names = hosts.iter().map(ToString::to_string).collect();
+            (name.clone(), names)
+        });
+        Scope {
+            params: Arc::clone(&self.params),
+            vars: Vars::new(host, &self.vars, &self.set),
+            host: Arc::new(json!({
+                "name": host.name.as_str(),
+                "groups": host.groups,
+                "address": host.connection.address.as_deref().unwrap_or(host.name.as_str()),
+            })),
+            groups: Arc::new(groups.collect()),
+            steps: ids.map(|id| (id.to_string(), None)).collect(),
+            ..Scope::default()
+        }
+    }
+
+    /// Renders every step for every host as far as it can be without a connection, and gives all that is wrong,
+    /// each fault once.
+    pub fn check(&self) -> Result<(), Faults> {
+        let mut seen = BTreeSet::new();
+        let mut faults = Faults::default();
+        for host in &self.hosts {
+            let scope = self.scope(host);
+            for number in 0..self.runbook.steps.len() + self.runbook.handlers.len() {
+                let step = self.step(number).expect("counted above");
+                if !self.chooses(number, step) {
+                    continue;
+                }
+                let no = TaskNo { step: u32::try_from(number).expect("steps are counted in u32"), item: 0 };
+                if let task::Rendered::Wrong(found) = task::render(self, step, no, &scope) {
+                    let new = found.0.into_iter().filter(|fault| seen.insert(fault.to_string()));
+                    faults.0.extend(new);
+                }
+            }
+        }
+        faults.or(())
+    }
+}

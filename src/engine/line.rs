@@ -1,0 +1,132 @@
+//! The framed line to an agent: bytes in, messages out, and back.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
+use crate::{
+    base::{Fault, FaultKind},
+    transport::AgentPipe,
+    wire::{
+        FrameReader, FrameWriter, FromAgent, ToAgent,
+        message::{Hello, WIRE_VERSION},
+    },
+};
+
+/// How long an agent may take to say hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long an agent may take to end after its run is closed.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
+
+const READ_BYTES: usize = 64 * 1024;
+
+/// A line to an agent.
+pub(super) struct Line {
+    pipe: AgentPipe,
+    reader: FrameReader<FromAgent>,
+    writer: FrameWriter<ToAgent>,
+    out: Vec<u8>,
+    written: usize,
+    buffer: Vec<u8>,
+}
+
+impl Line {
+    /// A line over a pipe that stands just past the agent's magic.
+    pub(super) fn new(pipe: AgentPipe) -> Self {
+        Line {
+            pipe,
+            reader: FrameReader::default(),
+            writer: FrameWriter::default(),
+            out: Vec::new(),
+            written: 0,
+            buffer: vec![0; READ_BYTES],
+        }
+    }
+
+    /// The agent's hello, which comes first.
+    pub(super) async fn hello(&mut self) -> Result<Box<Hello>, Fault> {
+        let first = timeout(HELLO_TIMEOUT, async {
+            loop {
+                if let Some(message) = self.next_message()? {
+                    return Ok(message);
+                }
+                self.read().await?;
+            }
+        });
+        match first.await.map_err(|_| lost("the agent said no hello in time"))?? {
+            FromAgent::Hello(hello) if hello.wire == WIRE_VERSION => Ok(hello),
+            FromAgent::Hello(hello) => Err(lost(&format!(
+                "the agent speaks version {} of the protocol, and this is version {WIRE_VERSION}",
+                hello.wire
+            ))),
+            _ => Err(lost("the agent did not begin with hello")),
+        }
+    }
+
+    /// Puts a message into the queue of what is to be written.
+    pub(super) fn push(&mut self, message: &ToAgent) {
+        if self.written == self.out.len() {
+            self.out.clear();
+            self.written = 0;
+        }
+        self.writer.push(message, &mut self.out);
+    }
+
+    /// Bytes that are still to be written.
+    pub(super) fn backlog(&self) -> usize {
+        self.out.len() - self.written
+    }
+
+    /// Reads or writes, whichever can be done first. Safe to be dropped in the middle.
+    pub(super) async fn step(&mut self) -> Result<(), Fault> {
+        if self.backlog() == 0 {
+            return self.read().await;
+        }
+        tokio::select! {
+            read = self.pipe.reader.read(&mut self.buffer) => {
+                let count = read.map_err(|error| lost("the line to the agent broke").because(&error))?;
+                self.take(count)
+            }
+            written = self.pipe.writer.write(&self.out[self.written..]) => {
+                self.written += written.map_err(|error| lost("the line to the agent broke").because(&error))?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), Fault> {
+        let read = self.pipe.reader.read(&mut self.buffer).await;
+        let count = read.map_err(|error| lost("the line to the agent broke").because(&error))?;
+        self.take(count)
+    }
+
+    fn take(&mut self, count: usize) -> Result<(), Fault> {
+        if count == 0 {
+            return Err(lost("the agent ended, or the line to it was cut"));
+        }
+        self.reader.feed(&self.buffer[..count]);
+        Ok(())
+    }
+
+    /// The next message among what was read.
+    pub(super) fn next_message(&mut self) -> Result<Option<FromAgent>, Fault> {
+        self.reader.next_message().map_err(|fault| lost("what came over the line is not an agent's").because(&fault))
+    }
+
+    /// Ends the agent, which has nothing left to do.
+    pub(super) async fn goodbye(mut self) {
+        let _the_run_is_over_either_way = timeout(GOODBYE_TIMEOUT, async {
+            let _gone = self.pipe.writer.shutdown().await;
+            while matches!(self.pipe.reader.read(&mut self.buffer).await, Ok(1..)) {}
+        })
+        .await;
+    }
+}
+
+fn lost(message: &str) -> Fault {
+    Fault::new(FaultKind::Unreachable, message)
+}

@@ -1,0 +1,308 @@
+//! One host's conversation: connects, and carries out what the state machine orders. All I/O of a host is here.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    base::{Fault, FaultKind},
+    engine::{
+        book::Events,
+        host_run::{HostRun, Order},
+        job::Job,
+        line::Line,
+    },
+    model::{
+        event::{Counts, Event, HostConnected, HostOutcome, Mode},
+        facts::Facts,
+        ids::TaskNo,
+        inventory::{Become, Host},
+        state::Content,
+    },
+    transport::{self, Connection},
+    wire::{
+        ToAgent,
+        message::{AHEAD_BYTES_MAX, BlobChunk, CHUNK_BYTES, Hello, Open},
+    },
+};
+
+/// Bytes that may wait to be written before more is made.
+const BACKLOG_BYTES: usize = 256 * 1024;
+
+/// How a host ended.
+#[derive(Clone, Debug)]
+pub struct HostEnd {
+    /// How.
+    pub outcome: HostOutcome,
+    /// What was counted.
+    pub counts: Counts,
+    /// Why, when it did not succeed.
+    pub fault: Option<Fault>,
+}
+
+/// Runs one host from connecting to its end.
+pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: watch::Receiver<Option<Fault>>) -> HostEnd {
+    let connected = tokio::select! {
+        connected = connect(&job, &host, &events) => connected,
+        reason = halted(&mut halt) => return not_started(&host, &events, Some(reason)).await,
+    };
+    match connected {
+        Ok(Connected { connection, agent }) => {
+            let run = HostRun::new(Arc::clone(&job), Arc::clone(&host));
+            let (line, hello) = agent.unzip();
+            let session = Session {
+                job,
+                run,
+                events,
+                halt,
+                connection,
+                line,
+                orders: VecDeque::new(),
+                streaming: None,
+                sent: HashSet::new(),
+                end: None,
+            };
+            session.run(hello.map(|hello| hello.facts)).await
+        }
+        Err(fault) => unreachable_host(&host, &events, fault).await,
+    }
+}
+
+/// Tells of a host whose turn never came.
+pub async fn not_started(host: &Host, events: &Events, fault: Option<Fault>) -> HostEnd {
+    ended(host, events, HostOutcome::NotStarted, fault).await
+}
+
+async fn unreachable_host(host: &Host, events: &Events, fault: Fault) -> HostEnd {
+    events.tell(Event::HostUnreachable { host: host.name.clone(), fault: fault.clone() }).await;
+    ended(host, events, HostOutcome::Unreachable, Some(fault)).await
+}
+
+async fn ended(host: &Host, events: &Events, outcome: HostOutcome, fault: Option<Fault>) -> HostEnd {
+    let counts = Counts::default();
+    events.tell(Event::HostEnded { host: host.name.clone(), outcome, counts, fault: fault.clone() }).await;
+    HostEnd { outcome, counts, fault }
+}
+
+/// Waits until the run is to stop; says why.
+async fn halted(halt: &mut watch::Receiver<Option<Fault>>) -> Fault {
+    match halt.wait_for(Option::is_some).await.map(|reason| (*reason).clone()) {
+        Ok(Some(reason)) => reason,
+        // Whoever could have halted the run is gone: it will not be halted any more.
+        _ => std::future::pending().await,
+    }
+}
+
+/// A host that answers, and its agent if one is needed.
+struct Connected {
+    connection: Connection,
+    agent: Option<(Line, Box<Hello>)>,
+}
+
+async fn connect(job: &Job, host: &Host, events: &Events) -> Result<Connected, Fault> {
+    let started = Instant::now();
+    let mut connected = Connected { connection: transport::connect(host, &job.settings).await?, agent: None };
+    let mut installed = false;
+    if job.needs_agent() {
+        // The inventory's word goes before the runbook's.
+        let own = host.connection.become_user.as_ref();
+        let whom: &Become = own.unwrap_or(&job.runbook.become_user);
+        let pipe = connected.connection.agent(whom).await?;
+        installed = pipe.installed;
+        let mut line = Line::new(pipe);
+        let hello = match line.hello().await {
+            Ok(hello) => hello,
+            Err(fault) => return Err(with_last_words(fault, &connected.connection)),
+        };
+        connected.agent = Some((line, hello));
+    }
+    let hello = connected.agent.as_ref().map(|(_, hello)| &**hello);
+    events.tell(Event::HostConnected(hello_event(host, &connected.connection, hello, installed, started))).await;
+    Ok(connected)
+}
+
+fn hello_event(
+    host: &Host,
+    connection: &Connection,
+    hello: Option<&Hello>,
+    installed: bool,
+    started: Instant,
+) -> HostConnected {
+    let system = |facts: &Facts| format!("{} {} {}", facts.distribution, facts.distribution_version, facts.arch);
+    HostConnected {
+        host: host.name.clone(),
+        address: connection.address.clone(),
+        transport: host.connection.transport.name().to_owned(),
+        host_key: connection.host_key.clone(),
+        agent: hello.map(|hello| hello.digest.short()),
+        installed,
+        system: hello.map(|hello| system(&hello.facts)).unwrap_or_default(),
+        took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// What an agent wrote on its stderr tells more than a cut line does.
+fn with_last_words(mut fault: Fault, connection: &Connection) -> Fault {
+    let words = connection.last_words();
+    if !words.trim().is_empty() {
+        fault.causes.push(format!("its last words: {}", words.trim()));
+    }
+    fault
+}
+
+struct Session {
+    job: Arc<Job>,
+    run: HostRun,
+    events: Events,
+    halt: watch::Receiver<Option<Fault>>,
+    connection: Connection,
+    line: Option<Line>,
+    orders: VecDeque<Order>,
+    streaming: Option<(Content, u64)>,
+    sent: HashSet<Content>,
+    end: Option<HostEnd>,
+}
+
+impl Session {
+    async fn run(mut self, facts: Option<Facts>) -> HostEnd {
+        // Waiting for the head means that this host is on record before anything is done to it.
+        let witness = self.events.head().await;
+        if self.line.is_some() {
+            let open = Open {
+                run: self.job.run.clone(),
+                mode: self.job.mode,
+                operator: self.job.operator.clone(),
+                on_failure: self.job.runbook.on_failure,
+                witness: witness.filter(|_| self.job.mode == Mode::Apply),
+            };
+            self.orders.push_back(Order::Tell(ToAgent::Open(open)));
+        }
+        let begun = self.run.begin(facts.as_ref());
+        self.orders.extend(begun);
+        while let Err(fault) = self.work().await {
+            let fault = with_last_words(fault, &self.connection);
+            self.line = None;
+            self.drop_orders();
+            let last = self.run.lost(fault);
+            self.orders.extend(last);
+        }
+        if let Some(line) = self.line {
+            line.goodbye().await;
+        }
+        self.connection.close().await;
+        self.end.expect("a state machine ends with HostEnded")
+    }
+
+    /// Works until the host is over, or the line is lost.
+    async fn work(&mut self) -> Result<(), Fault> {
+        let mut was_halted = false;
+        loop {
+            self.carry_out().await?;
+            if self.run.is_over() && self.orders.is_empty() {
+                return Ok(());
+            }
+            let Some(line) = &mut self.line else { continue };
+            tokio::select! {
+                stepped = line.step() => stepped?,
+                reason = halted(&mut self.halt), if !was_halted => {
+                    was_halted = true;
+                    self.drop_orders();
+                    let orders = self.run.interrupt(&reason);
+                    self.orders.extend(orders);
+                }
+            }
+            self.listen()?;
+        }
+    }
+
+    /// What was ordered and is not begun is not wanted any more; what has happened is still told.
+    fn drop_orders(&mut self) {
+        self.orders.retain(|order| matches!(order, Order::Event(_)));
+        self.streaming = None;
+    }
+
+    fn listen(&mut self) -> Result<(), Fault> {
+        while let Some(line) = &mut self.line
+            && let Some(message) = line.next_message()?
+        {
+            let orders = self.run.hear(message);
+            self.orders.extend(orders);
+        }
+        Ok(())
+    }
+
+    /// Carries out orders until there are none, or enough waits to be written.
+    async fn carry_out(&mut self) -> Result<(), Fault> {
+        while self.line.as_ref().is_none_or(|line| line.backlog() < BACKLOG_BYTES) {
+            if self.streaming.is_some() {
+                self.stream()?;
+                continue;
+            }
+            match self.orders.pop_front() {
+                None => break,
+                Some(Order::Event(event)) => self.tell(event).await,
+                Some(Order::Tell(message)) => self.push(&message),
+                Some(Order::Close) => {
+                    let witness = self.events.head().await;
+                    self.push(&ToAgent::Close { witness: witness.filter(|_| self.job.mode == Mode::Apply) });
+                }
+                Some(Order::Ahead(content)) => {
+                    if content.bytes <= AHEAD_BYTES_MAX && self.sent.insert(content) {
+                        self.streaming = Some((content, 0));
+                    }
+                }
+                Some(Order::Content(content)) => self.streaming = Some((content, 0)),
+                Some(Order::Raw { no, line, timeout_s }) => self.raw(no, &line, timeout_s).await,
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, message: &ToAgent) {
+        if let Some(line) = &mut self.line {
+            line.push(message);
+        }
+    }
+
+    async fn tell(&mut self, event: Event) {
+        if let Event::HostEnded { outcome, counts, fault, .. } = &event {
+            self.end = Some(HostEnd { outcome: *outcome, counts: *counts, fault: fault.clone() });
+        }
+        self.events.tell(event).await;
+    }
+
+    /// Sends the next piece of the content that is being streamed.
+    fn stream(&mut self) -> Result<(), Fault> {
+        let (content, offset) = self.streaming.expect("only called while streaming");
+        let piece = self.job.shelf.piece(&content, offset, CHUNK_BYTES);
+        let bytes = piece.map_err(|error| Fault::internal("a local file cannot be read any more").because(&error))?;
+        let end = offset + bytes.len() as u64;
+        if end < content.bytes && bytes.is_empty() {
+            return Err(Fault::input("a local file was cut short while it was sent"));
+        }
+        self.streaming = (end < content.bytes).then_some((content, end));
+        self.push(&ToAgent::Blob(BlobChunk { content, offset, bytes }));
+        Ok(())
+    }
+
+    async fn raw(&mut self, no: TaskNo, line: &str, timeout_s: u64) {
+        let started = Instant::now();
+        let limit = Duration::from_secs(timeout_s);
+        let result = tokio::select! {
+            result = self.connection.raw(line, limit) => result,
+            reason = halted(&mut self.halt) => Err(reason),
+        };
+        let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let orders = self.run.raw_ended(no, line, result, took_us);
+        self.orders.extend(orders);
+    }
+}
+
+/// A fault of the run's own making, for hosts that were still to come.
+pub fn stopped(why: &str) -> Fault {
+    Fault::new(FaultKind::Failed, why)
+}

@@ -1,0 +1,249 @@
+//! One step of one host, rendered: what the agent is sent, or why it cannot be said yet.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value as Data;
+
+use crate::{
+    base::{Fault, Faults, Place},
+    engine::{desk::HostDesk, job::Job},
+    model::{
+        change::CommandSpec,
+        decode,
+        event::StepLabel,
+        ids::TaskNo,
+        node::{Node, Value},
+        runbook::Step,
+        state::Content,
+    },
+    render::{Pending, RenderHalt, Scope},
+    steps::{self, Spec},
+    wire::message::Task,
+};
+
+/// A step, rendered for a host as far as it can be.
+pub enum Rendered {
+    /// What to do for each item of its loop (one item where there is none).
+    Work(Vec<Prepared>),
+    /// It waits for something.
+    Wait(Pending),
+    /// It is wrong.
+    Wrong(Faults),
+}
+
+/// One item of a step.
+pub struct Prepared {
+    /// What it is called.
+    pub label: StepLabel,
+    /// The loop's item, if there is a loop.
+    pub item: Option<Arc<Data>>,
+    /// What to do.
+    pub work: Work,
+}
+
+/// What to do for one item.
+pub enum Work {
+    /// Nothing, and why.
+    Skip(String),
+    /// The agent does it; these contents go ahead of it.
+    Agent(Box<Task>, Vec<Content>),
+    /// The login shell does it.
+    Raw {
+        /// The command line.
+        line: String,
+        /// Seconds until it is given up.
+        timeout_s: u64,
+    },
+}
+
+/// Seconds that a `raw` step may take where it does not say.
+const RAW_TIMEOUT_S: u64 = 300;
+
+/// Items of one loop.
+const LOOP_ITEMS_MAX: usize = 10_000;
+
+/// Why rendering stopped.
+enum Halt {
+    Wait(Pending),
+    Wrong(Faults),
+}
+
+impl From<RenderHalt> for Halt {
+    fn from(halt: RenderHalt) -> Self {
+        match halt {
+            RenderHalt::Pending(pending) => Halt::Wait(pending),
+            RenderHalt::Fault(fault) => Halt::Wrong((*fault).into()),
+        }
+    }
+}
+
+impl From<Fault> for Halt {
+    fn from(fault: Fault) -> Self {
+        Halt::Wrong(fault.into())
+    }
+}
+
+/// Renders a step for a host.
+pub fn render(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> Rendered {
+    let vars = scope.vars.with_step(&job.step_vars[no.step as usize]);
+    let scope = Scope { vars, ..scope.clone() };
+    let rendered = items(job, step, &scope).and_then(|items| {
+        let mut prepared = Vec::new();
+        for (at, item) in items.into_iter().enumerate() {
+            let no = TaskNo { item: u32::try_from(at).expect("bounded by LOOP_ITEMS_MAX"), ..no };
+            let scope = Scope { item: item.clone(), ..scope.clone() };
+            prepared.push(Prepared { label: label(job, step, no, &scope), work: work(job, step, no, &scope)?, item });
+        }
+        Ok(prepared)
+    });
+    match rendered {
+        Ok(prepared) => Rendered::Work(prepared),
+        Err(Halt::Wait(pending)) => Rendered::Wait(pending),
+        Err(Halt::Wrong(faults)) => Rendered::Wrong(faults),
+    }
+}
+
+/// The items of the step's loop; one that is `None` without a loop.
+fn items(job: &Job, step: &Step, scope: &Scope) -> Result<Vec<Option<Arc<Data>>>, Halt> {
+    let Some(each) = &step.each else { return Ok(vec![None]) };
+    let items = whole(job.renderer.items(each, scope))?;
+    if items.len() > LOOP_ITEMS_MAX {
+        let message = format!("a loop of {} items; at most {LOOP_ITEMS_MAX} are allowed", items.len());
+        return Err(Fault::input(message).at(&each.place).into());
+    }
+    Ok(items.into_iter().map(|item| Some(Arc::new(item))).collect())
+}
+
+/// All halts of a rendering as one: what is wrong comes before what is pending.
+fn whole<T>(result: Result<T, Vec<RenderHalt>>) -> Result<T, Halt> {
+    result.map_err(|halts| {
+        let mut faults = Faults::default();
+        let mut waits = None;
+        for halt in halts {
+            match halt {
+                RenderHalt::Fault(fault) => faults.push(*fault),
+                RenderHalt::Pending(pending) => waits = waits.or(Some(pending)),
+            }
+        }
+        match waits {
+            Some(pending) if faults.0.is_empty() => Halt::Wait(pending),
+            _ => Halt::Wrong(faults),
+        }
+    })
+}
+
+/// The step as people name it. A name that cannot be rendered (yet) stands as it was written.
+fn label(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> StepLabel {
+    let name = match job.renderer.text(&step.name.value, &step.name.place, scope) {
+        Ok(Data::String(name)) => name,
+        Ok(other) => other.to_string(),
+        Err(_) => step.name.value.clone(),
+    };
+    StepLabel {
+        no,
+        name,
+        kind: step.kind.value.clone(),
+        place: format!("{}:{}", step.place.file, step.place.line),
+        sensitive: step.sensitive,
+        handler: job.is_handler(no.step as usize),
+    }
+}
+
+fn work(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> Result<Work, Halt> {
+    for condition in &step.when {
+        if !job.renderer.condition(condition, scope)? {
+            return Ok(Work::Skip(format!("when: {} is false", condition.value)));
+        }
+    }
+    let (spec, contents) = spec(job, step, scope)?;
+    let timeout_s = step.timeout_s;
+    if let Spec::Raw(raw) = spec {
+        return Ok(Work::Raw { line: raw.line, timeout_s: timeout_s.unwrap_or(RAW_TIMEOUT_S) });
+    }
+    let environment = environment(job, step, scope)?;
+    let task = Task {
+        no,
+        kind: step.kind.value.clone(),
+        args: spec.pack(),
+        notify: job.notified(step),
+        only_if_notified: job.is_handler(no.step as usize),
+        undo: step.undo.as_ref().map(|undo| undo_command(job, undo, scope)).transpose()?,
+        retry: step.retry,
+        timeout_s,
+        environment,
+        sensitive: step.sensitive,
+    };
+    Ok(Work::Agent(Box::new(task), contents))
+}
+
+/// The kind's struct: rendered, typed, prepared.
+fn spec(job: &Job, step: &Step, scope: &Scope) -> Result<(Spec, Vec<Content>), Halt> {
+    let manual = steps::find(&step.kind.value).expect("loading a runbook checks the kinds");
+    let args = whole(job.renderer.node(&step.args, manual.expressions, scope))?;
+    let mut spec = decode::with(&args, |fields| Spec::decode(&step.kind.value, fields)).map_err(Halt::Wrong)?;
+    let mut desk = HostDesk {
+        shelf: &job.shelf,
+        renderer: &job.renderer,
+        scope,
+        place: &step.args.place,
+        masker: &job.masker,
+        contents: Vec::new(),
+        halt: None,
+    };
+    if let Err(fault) = spec.prepare(&mut desk) {
+        return Err(desk.halt.take().map_or_else(|| located(fault, &step.args.place).into(), Halt::from));
+    }
+    Ok((spec, desk.contents))
+}
+
+fn located(fault: Fault, place: &Place) -> Fault {
+    if fault.place.is_some() { fault } else { fault.at(place) }
+}
+
+fn environment(job: &Job, step: &Step, scope: &Scope) -> Result<BTreeMap<String, String>, Halt> {
+    let mut variables = BTreeMap::new();
+    for (name, node) in &step.environment {
+        let value = whole(job.renderer.node(node, &[], scope))?;
+        variables.insert(name.clone(), scalar(&value)?);
+    }
+    Ok(variables)
+}
+
+/// The text of a scalar.
+fn scalar(node: &Node) -> Result<String, Fault> {
+    match &node.value {
+        Value::Text { text, .. } => Ok(text.clone()),
+        Value::Int(number) => Ok(number.to_string()),
+        Value::Float(number) => Ok(number.to_string()),
+        Value::Bool(_) | Value::Null | Value::List(_) | Value::Map(_) => {
+            Err(Fault::input(format!("a text is needed here, and this is {}", node.what())).at(&node.place))
+        }
+    }
+}
+
+/// `undo:` as a command: a text is split into words as a shell would, a list is taken as it is, and
+/// `{shell: text}` is given to a shell.
+fn undo_command(job: &Job, undo: &Node, scope: &Scope) -> Result<CommandSpec, Halt> {
+    let node = whole(job.renderer.node(undo, &[], scope))?;
+    let wrong = |message: String| Fault::input(message).at(&undo.place);
+    let argv = match &node.value {
+        Value::Text { text, .. } => {
+            shlex::split(text).ok_or_else(|| wrong("`undo` has an unclosed quote".to_owned()))?
+        }
+        Value::List(items) => items.iter().map(scalar).collect::<Result<_, _>>()?,
+        Value::Map(entries) => match &entries[..] {
+            [entry] if entry.key == "shell" => vec!["/bin/sh".into(), "-c".into(), scalar(&entry.value)?],
+            _ => return Err(wrong("`undo` takes a text, a list, or {shell: text}".to_owned()).into()),
+        },
+        _ => return Err(wrong(format!("`undo` takes a command, and this is {}", node.what())).into()),
+    };
+    if argv.is_empty() {
+        return Err(wrong("`undo` is empty".to_owned()).into());
+    }
+    if argv.iter().any(|word| job.masker.finds(word)) {
+        return Err(wrong("`undo` has a sensitive value among its arguments, where every user could read it".into())
+            .hint("pass it in `environment:`")
+            .into());
+    }
+    Ok(CommandSpec { argv, ..CommandSpec::default() })
+}
