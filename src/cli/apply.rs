@@ -8,7 +8,6 @@ use crate::{
         Exit, Global, ask, plan,
         run::{self, Loaded, RunArgs},
     },
-    engine::Book,
     model::event::Mode,
     report,
 };
@@ -33,16 +32,13 @@ pub(crate) fn run(args: &ApplyArgs, global: &Global) -> Exit {
 
 fn apply(args: &ApplyArgs, global: &Global) -> Result<Exit, Faults> {
     let loaded = run::load(&args.run)?;
-    loaded.job(&args.run, Mode::Apply)?.check()?;
+    loaded.check(&args.run)?;
     if !args.yes
         && let Some(exit) = ask_first(&loaded, args, global)?
     {
         return Ok(exit);
     }
-    let job = loaded.job(&args.run, Mode::Apply)?;
-    let book =
-        Book { ledger: Some(run::ledger(global)?), watchers: vec![report::watcher(&global.style(args.run.diff))] };
-    Ok(run::exit(&loaded.run(&args.run, job, book)?))
+    Ok(run::exit(&loaded.run(&args.run, global, Mode::Apply)?))
 }
 
 /// Shows the plan and asks. An exit where there is nothing to do, the plan failed, or the answer is no.
@@ -52,9 +48,7 @@ fn ask_first(loaded: &Loaded, args: &ApplyArgs, global: &Global) -> Result<Optio
             .hint("pass --yes to apply without a question, or use `rollbook plan` to look first")
             .into());
     }
-    let job = loaded.job(&args.run, Mode::Plan)?;
-    let book = Book { ledger: None, watchers: vec![report::watcher(&global.style(args.run.diff))] };
-    let end = loaded.run(&args.run, job, book)?;
+    let end = loaded.run(&args.run, global, Mode::Plan)?;
     let planned = run::exit(&end);
     if planned != Exit::Done {
         report::say("the plan failed; nothing was changed");

@@ -2,6 +2,7 @@
 
 mod apply;
 mod ask;
+mod book;
 mod exit;
 mod hosts;
 mod kinds;
@@ -51,6 +52,13 @@ pub(crate) struct Global {
     /// Say more; twice for what the program does inside
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+impl Global {
+    /// Where the record is kept.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.store.clone().unwrap_or_else(crate::record::default_path)
+    }
 }
 
 #[derive(Debug, Subcommand)]

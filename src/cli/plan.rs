@@ -8,9 +8,8 @@ use crate::{
         Exit, Global,
         run::{self, RunArgs},
     },
-    engine::{Book, fleet::RunEnd},
+    engine::fleet::RunEnd,
     model::event::Mode,
-    report,
 };
 
 /// Show what a runbook would change on each host, and write nothing.
@@ -37,10 +36,8 @@ pub(crate) fn run(args: &PlanArgs, global: &Global) -> Exit {
 
 fn plan(args: &RunArgs, global: &Global) -> Result<RunEnd, Faults> {
     let loaded = run::load(args)?;
-    let job = loaded.job(args, Mode::Plan)?;
-    job.check()?;
-    let book = Book { ledger: None, watchers: vec![report::watcher(&global.style(args.diff))] };
-    Ok(loaded.run(args, job, book)?)
+    loaded.check(args)?;
+    Ok(loaded.run(args, global, Mode::Plan)?)
 }
 
 /// Whether a plan found anything to do.

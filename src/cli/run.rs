@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use crate::{
     base::{Digest, Fault, FaultKind, Faults, Masker, Place, Secret},
-    cli::{Exit, Global, ask, provenance},
-    engine::{self, Book, Job, desk::Shelf, fleet::RunEnd},
+    cli::{Exit, Global, ask, book, provenance},
+    engine::{self, Job, desk::Shelf, fleet::RunEnd},
     model::{
         event::{EVENT_VERSION, HostOutcome, Mode, RunOpened, RunOutcome},
         ids::RunId,
@@ -185,7 +185,7 @@ fn secrets(params: &BTreeMap<String, syntax::runbook::Bound>, hosts: &[Arc<Host>
 
 impl Loaded {
     /// A job for a new run.
-    pub(crate) fn job(&self, args: &RunArgs, mode: Mode) -> Result<Job, Fault> {
+    fn job(&self, args: &RunArgs, mode: Mode) -> Result<Job, Fault> {
         let operator = provenance::operator();
         let steps = self.runbook.steps.iter().chain(&self.runbook.handlers);
         Ok(Job {
@@ -230,9 +230,16 @@ impl Loaded {
         }
     }
 
-    /// Runs a job to its end, the events going to `book`.
-    pub(crate) fn run(&self, args: &RunArgs, job: Job, book: Book) -> Result<RunEnd, Fault> {
-        let opened = self.opened(args, job.mode);
+    /// Finds all that can be found wrong without a connection.
+    pub(crate) fn check(&self, args: &RunArgs) -> Result<(), Faults> {
+        self.job(args, Mode::Plan)?.check()
+    }
+
+    /// Plans or applies, to the end.
+    pub(crate) fn run(&self, args: &RunArgs, global: &Global, mode: Mode) -> Result<RunEnd, Fault> {
+        let job = self.job(args, mode)?;
+        let book = book::open(global, mode, args.diff, &self.secrets)?;
+        let opened = self.opened(args, mode);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

@@ -1,0 +1,45 @@
+//! The sinks of a run: the record, and those who look.
+
+use crate::{
+    base::{Fault, Masker},
+    cli::Global,
+    engine::{Book, book::Ledger},
+    model::event::{Event, Mode, Sink, Stamped},
+    record::Store,
+    report::{JsonLines, Masked, Style, Terminal},
+    wire::message::Witness,
+};
+
+/// The book of a run. A plan is shown, and not recorded.
+pub(crate) fn open(global: &Global, mode: Mode, diff: bool, masker: &Masker) -> Result<Book, Fault> {
+    let ledger: Option<Box<dyn Ledger>> = match mode {
+        Mode::Plan => None,
+        Mode::Apply => Some(Box::new(Recorder(Masked::new(Store::open(&global.store())?, masker.clone())))),
+    };
+    let style = Style { diff, verbose: global.verbose > 0 };
+    let watcher: Box<dyn Sink> = match global.json {
+        true => Box::new(Masked::new(JsonLines, masker.clone())),
+        false => Box::new(Masked::new(Terminal::new(style), masker.clone())),
+    };
+    Ok(Book { ledger, watchers: vec![watcher] })
+}
+
+/// The record as a run's ledger.
+struct Recorder(Masked<Store>);
+
+impl Sink for Recorder {
+    fn take(&mut self, event: &Stamped) -> Result<(), Fault> {
+        match event.event {
+            // That something begins is shown; that it has ended is kept.
+            Event::StepStarted { .. } => Ok(()),
+            _ => self.0.take(event),
+        }
+    }
+}
+
+impl Ledger for Recorder {
+    fn head(&self) -> Result<Witness, Fault> {
+        let head = self.0.inner().head();
+        Ok(Witness { store: head.store.clone(), seq: head.seq, hash: head.hash })
+    }
+}
