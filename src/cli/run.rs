@@ -24,7 +24,7 @@ use crate::{
     },
     render::{Renderer, VarLayer},
     steps, syntax,
-    transport::Settings,
+    transport::{Pacing, Settings},
 };
 
 /// A line on which even keepalives are not answered this long is lost.
@@ -209,6 +209,7 @@ impl Loaded {
                 asker: Arc::clone(&self.asker) as Arc<dyn crate::transport::Asker>,
                 agent_program: args.agent.clone(),
                 silence_timeout: SILENCE_TIMEOUT,
+                pacing: Pacing::default(),
             },
         })
     }

@@ -58,7 +58,7 @@ impl LastWords {
         });
     }
 
-    fn add(&self, bytes: &[u8]) {
+    pub(super) fn add(&self, bytes: &[u8]) {
         let mut tail = self.0.tail.lock().unwrap_or_else(PoisonError::into_inner);
         tail.extend_from_slice(bytes);
         let over = tail.len().saturating_sub(LAST_WORDS);

@@ -5,8 +5,11 @@
 
 mod bootstrap;
 mod channel;
+pub mod known_hosts;
 mod local;
 mod openssh;
+mod pacing;
+mod ssh2;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,6 +25,8 @@ use crate::{
 
 use channel::{Channel, LastWords};
 
+pub use pacing::Pacing;
+
 /// Settings that hold for every connection of a run.
 #[derive(Clone)]
 pub struct Settings {
@@ -33,6 +38,8 @@ pub struct Settings {
     pub asker: Arc<dyn Asker>,
     /// An agent program to use instead of the built-in one.
     pub agent_program: Option<PathBuf>,
+    /// Holds back logins that a busy server would drop.
+    pub pacing: Pacing,
 }
 
 /// Asks the operator. Implemented by the command line (a prompt without echo, or the environment).
@@ -56,6 +63,7 @@ pub struct Connection {
 enum Link {
     Local,
     Openssh,
+    Ssh2(Box<ssh2::Session>),
 }
 
 /// A pipe to an agent, just past its `HELLO_MAGIC`.
@@ -72,7 +80,11 @@ pub struct AgentPipe {
 pub async fn connect(host: &Host, settings: &Settings) -> Result<Connection, Fault> {
     let (address, host_key, link) = match host.connection.transport {
         Transport::Local => ("local".to_owned(), None, Link::Local),
-        Transport::Openssh | Transport::Ssh2 => (openssh::address(host), None, Link::Openssh),
+        Transport::Openssh => (openssh::address(host), None, Link::Openssh),
+        Transport::Ssh2 => {
+            let session = ssh2::connect(host, settings).await?;
+            (session.address.clone(), Some(session.host_key.clone()), Link::Ssh2(Box::new(session)))
+        }
     };
     let (host, settings) = (host.clone(), settings.clone());
     Ok(Connection { address, host_key, host, settings, link, last_words: LastWords::default() })
@@ -103,6 +115,7 @@ impl Connection {
         let (channel, last_words) = match &mut self.link {
             Link::Local => local::run(line)?,
             Link::Openssh => openssh::run(&self.host, &self.settings, line)?,
+            Link::Ssh2(session) => session.run(line).await?,
         };
         self.last_words = last_words;
         Ok(channel)
