@@ -112,7 +112,8 @@ fn lines_about(file: &Path, name: &str) -> Vec<Line> {
         }
         let Ok(text) = std::str::from_utf8(&text) else { continue };
         if let Some(mut line) = line_about(text.trim(), name) {
-            line.place = Place { line: u32::try_from(number + 1).unwrap_or(u32::MAX), column: 1, ..Place::file(&shown) };
+            line.place =
+                Place { line: u32::try_from(number + 1).unwrap_or(u32::MAX), column: 1, ..Place::file(&shown) };
             found.push(line);
         }
     }
@@ -209,9 +210,9 @@ pub fn refusal(verdict: &Verdict, host: &str, port: u16, key_type: &str, fingerp
                 .hint("somebody may be listening in, or the host was installed anew: find out which")
                 .hint(format!("if it was installed anew: ssh-keygen -R '{name}', and then trust its new key")),
         ),
-        Verdict::Revoked(place) => {
-            Some(refused(format!("THE HOST KEY OF {name} IS REVOKED; {key}, which must not be used any more")).at(place))
-        }
+        Verdict::Revoked(place) => Some(
+            refused(format!("THE HOST KEY OF {name} IS REVOKED; {key}, which must not be used any more")).at(place),
+        ),
     }
 }
 

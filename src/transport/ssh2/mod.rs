@@ -22,9 +22,8 @@ use crate::{
     },
 };
 
+use pump::Pump;
 use wire::Wire;
-
-pub(super) use pump::Pump;
 
 /// The port that ssh listens on.
 const SSH_PORT: u16 = 22;

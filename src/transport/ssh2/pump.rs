@@ -156,8 +156,7 @@ impl Move {
             exit: Some(tell),
             failed: false,
         };
-        let channel =
-            Channel { stdin: Box::new(ours_in), stdout: Box::new(ours_out), words: words.clone(), exit };
+        let channel = Channel { stdin: Box::new(ours_in), stdout: Box::new(ours_out), words: words.clone(), exit };
         (moved, channel, words)
     }
 

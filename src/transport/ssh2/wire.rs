@@ -1,15 +1,12 @@
 //! A libssh2 session on a socket of tokio's: an operation that would block waits for what the session says it waits
 //! for, and is tried again.
 
-use std::{net::TcpStream as Socket, os::fd::OwnedFd, path::Path};
+use std::{io::ErrorKind, os::fd::AsFd, path::Path};
 
 use ssh2::{BlockDirections, Channel, Error, ErrorCode, HashType, HostKeyType, MethodType, Session};
-use tokio::{io::unix::AsyncFd, net::TcpStream};
+use tokio::{io::Interest, net::TcpStream};
 
-use crate::{
-    base::Fault,
-    transport::unreachable,
-};
+use crate::{base::Fault, transport::unreachable};
 
 /// libssh2's "would block".
 const AGAIN: ErrorCode = ErrorCode::Session(-37);
@@ -30,24 +27,24 @@ const HOST_KEYS: &str = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecd
 /// A session and its socket.
 pub(super) struct Wire {
     session: Session,
-    socket: AsyncFd<OwnedFd>,
+    socket: TcpStream,
 }
 
 impl Wire {
     /// A session on a connected socket. The host will be asked first for a key of the algorithms in `known`.
-    pub(super) fn new(stream: TcpStream, known: &[String]) -> Result<Self, Fault> {
-        let broken = |error: std::io::Error| unreachable("the connection cannot be used").because(&error);
-        let _slower_without = stream.set_nodelay(true);
-        let socket: Socket = stream.into_std().map_err(broken)?;
-        let watched: OwnedFd = socket.try_clone().map_err(broken)?.into();
+    pub(super) fn new(socket: TcpStream, known: &[String]) -> Result<Self, Fault> {
+        let _slower_without = socket.set_nodelay(true);
+        // The session reads and writes by a descriptor of its own; readiness is told by tokio's.
+        let descriptor = socket.as_fd().try_clone_to_owned();
+        let descriptor = descriptor.map_err(|error| unreachable("the connection cannot be used").because(&error))?;
         let mut session = Session::new().map_err(|error| Fault::internal("libssh2 cannot start").because(&error))?;
-        session.set_tcp_stream(socket);
+        session.set_tcp_stream(descriptor);
         session.set_blocking(false);
         prefer(&session, MethodType::Kex, KEY_EXCHANGES)?;
         prefer(&session, MethodType::CryptCs, CIPHERS)?;
         prefer(&session, MethodType::CryptSc, CIPHERS)?;
         prefer(&session, MethodType::HostKey, &host_keys(known))?;
-        Ok(Wire { session, socket: AsyncFd::new(watched).map_err(broken)? })
+        Ok(Wire { session, socket })
     }
 
     /// Shakes hands.
@@ -94,10 +91,14 @@ impl Wire {
             BlockDirections::Both => (true, true),
         };
         tokio::select! {
-            Ok(mut guard) = self.socket.readable(), if inbound => guard.clear_ready(),
-            Ok(mut guard) = self.socket.writable(), if outbound => guard.clear_ready(),
-            else => {}
+            _ = self.socket.readable(), if inbound => self.take_readiness(Interest::READABLE),
+            _ = self.socket.writable(), if outbound => self.take_readiness(Interest::WRITABLE),
         }
+    }
+
+    fn take_readiness(&self, interest: Interest) {
+        let taken: std::io::Result<()> = self.socket.try_io(interest, || Err(ErrorKind::WouldBlock.into()));
+        debug_assert!(taken.is_err());
     }
 
     /// Opens a channel and starts a command line in it.
@@ -130,9 +131,8 @@ fn prefer(session: &Session, method: MethodType, wanted: &str) -> Result<(), Fau
 
 /// Host key algorithms, those of known keys first.
 fn host_keys(known: &[String]) -> String {
-    let is_known = |name: &&str| {
-        known.iter().any(|known| known == name || (known == "ssh-rsa" && name.starts_with("rsa-sha2")))
-    };
+    let is_known =
+        |name: &&str| known.iter().any(|known| known == name || (known == "ssh-rsa" && name.starts_with("rsa-sha2")));
     let (first, rest): (Vec<&str>, Vec<&str>) = HOST_KEYS.split(',').partition(is_known);
     [first, rest].concat().join(",")
 }
