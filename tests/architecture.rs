@@ -40,8 +40,11 @@ impl Source {
         let text = fs::read_to_string(path).unwrap();
         let bare = |line: &str| line.split("//").next().unwrap_or("").to_owned();
         let with_tests = text.lines().map(bare).collect::<Vec<_>>().join("\n");
-        let code = with_tests.split("\n#[cfg(test)]\nmod ").next().unwrap_or("").to_owned();
+        let tests = "\n#[cfg(test)]\nmod tests {";
         let path = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        // Files that are nothing but tests: their modules are declared so.
+        let is_test = ["/tests.rs", "/fake.rs"].iter().any(|name| path.ends_with(name));
+        let code = if is_test { "" } else { with_tests.split(tests).next().unwrap_or("") }.to_owned();
         Source { path, code, with_tests, lines: text.lines().count() }
     }
 
@@ -99,6 +102,16 @@ fn first_names(group: &str) -> Vec<String> {
         }
     }
     names
+}
+
+#[test]
+fn files_of_tests_are_declared_so() {
+    let declared = Regex::new(r"(?m)(^#\[cfg\(test\)\]\n)?^mod (tests|fake);").unwrap();
+    for source in sources() {
+        for found in declared.captures_iter(&source.with_tests) {
+            assert!(found.get(1).is_some(), "{}: `mod {};` needs #[cfg(test)]", source.path, &found[2]);
+        }
+    }
 }
 
 #[test]
