@@ -1,256 +1,280 @@
-//! The store on disk.
+//! The store on disk: opening and appending.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
-
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
-use serde_json::json;
-
-use crate::{
-    base::{Digest, Fault, FaultKind, Timestamp},
-    model::event::{Sink, Stamped},
-    record::chain::{self, Entry, Head},
+use std::{
+    fs,
+    path::{Path, PathBuf},
 };
 
-/// "RBOK": says that a file is ours.
-const APPLICATION_ID: i32 = 0x52_42_4f_4b;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-/// The version of the tables.
-const VERSION: i32 = 1;
+use crate::{
+    base::{Fault, FaultKind},
+    model::{event::Stamped, ids::RunId},
+    record::{
+        chain::{self, Entry, Head, Tags},
+        place,
+        tables::{self, BODY_BYTES_MAX, Kinship},
+        trouble,
+    },
+};
 
-/// How long to wait for another process that writes.
-const BUSY: Duration = Duration::from_secs(30);
-
-const TABLES: &str = "
-    CREATE TABLE entry (
-        seq  INTEGER PRIMARY KEY,
-        run  TEXT NOT NULL,
-        kind TEXT NOT NULL,
-        at   INTEGER NOT NULL,
-        body BLOB NOT NULL,
-        hash BLOB NOT NULL
-    ) STRICT;
-    CREATE INDEX entry_run ON entry (run, seq);
-    CREATE INDEX entry_kind ON entry (kind, seq);
-";
-
-/// The record.
+/// The record. One connection to one database file; other programs may read and append meanwhile.
+#[derive(Debug)]
 pub struct Store {
-    connection: Connection,
-    head: Head,
-}
-
-/// A run, in one line.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RunSummary {
-    /// Its id.
-    pub run: String,
-    /// Its opening event.
-    pub opened: serde_json::Value,
-    /// Its closing event, if it was closed.
-    pub closed: Option<serde_json::Value>,
+    pub(super) connection: Connection,
+    path: PathBuf,
+    /// The run that is being planned: a plan is not recorded.
+    pub(super) planning: Option<RunId>,
 }
 
 impl Store {
-    /// Opens the store at `path`, or makes it. Its folder and the file are for their owner alone.
+    /// Opens the store at `path` for appending, or makes it. New folders and a new file are for their owner alone.
+    ///
+    /// # Errors
+    /// Kind `Record`: the file is another program's, of a newer version, damaged, or cannot be made or written.
     pub fn open(path: &Path) -> Result<Self, Fault> {
-        let fault = |why: &str| record_fault(format!("the record store {} {why}", path.display()));
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            make_folder(folder).map_err(|error| fault("has no folder").because(&error))?;
+        place::make(path).map_err(|error| {
+            let message = format!("making the record store {}", path.display());
+            record_fault(message).because(&error).hint("Name another place with --store.")
+        })?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut store = Store::connect(path, flags)?;
+        if store.told("looking at", tables::kinship)? == Kinship::Empty {
+            let made = tables::make(&mut store.connection);
+            made.map_err(|error| trouble::fault("making", path, &error))?;
         }
-        let mut connection = Connection::open(path).map_err(|error| fault("cannot be opened").because(&error))?;
-        let opened = prepare(&mut connection).map_err(|error| fault("cannot be opened").because(&error))?;
-        opened.map_err(|why| fault(&why))?;
-        let private = fs::Permissions::from_mode(0o600);
-        fs::set_permissions(path, private).map_err(|error| fault("cannot be made private").because(&error))?;
-        let head = read_head(&connection).map_err(|error| fault("cannot be read").because(&error))?;
-        let head = head.ok_or_else(|| fault("has no genesis entry"))?;
-        Ok(Store { connection, head })
+        store.must_be_ours()?;
+        store.told("opening", tables::set_up_for_writing)?;
+        store.head()?;
+        Ok(store)
     }
 
-    /// The chain's head after this store's last append.
-    pub fn head(&self) -> &Head {
-        &self.head
-    }
-
-    /// Appends events, all or none; when it returns they are on disk.
-    pub fn append(&mut self, events: &[Stamped]) -> Result<&Head, Fault> {
-        let head = self.append_all(events);
-        self.head = head.map_err(|error| record_fault("the record cannot be written").because(&error))?;
-        Ok(&self.head)
-    }
-
-    fn append_all(&mut self, events: &[Stamped]) -> rusqlite::Result<Head> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut head = read_head(&transaction)?.unwrap_or_else(|| self.head.clone());
-        for stamped in events {
-            let body = serde_json::to_value(stamped).expect("an event is plain data");
-            let kind = body["event"].as_str().unwrap_or_default().to_owned();
-            let body = body.to_string().into_bytes();
-            let seq = head.seq + 1;
-            let hash = chain::hash(&head.hash, seq, &body);
-            let entry = Entry { seq, run: stamped.run.to_string(), kind, at: stamped.at.0, body, hash };
-            insert(&transaction, &entry)?;
-            head = Head { seq, hash, ..head };
+    /// Opens an existing store for reading. A store in a folder that cannot be written (an archive, a read-only mount)
+    /// can be read too, as long as nobody was writing when it was copied.
+    ///
+    /// # Errors
+    /// Kind `Record`: there is no such file, or it is not a store that this version can read.
+    pub fn open_read_only(path: &Path) -> Result<Self, Fault> {
+        if let Err(error) = fs::metadata(path) {
+            let fault = record_fault(format!("there is no record store {}", path.display())).because(&error);
+            return Err(fault.hint("`rollbook apply` makes one; --store names another."));
         }
-        transaction.commit()?;
-        Ok(head)
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let store = Store::connect(path, flags)?;
+        let store = match tables::kinship(&store.connection) {
+            Err(error) if cannot_share(&error) && !has_log(path) => Store::connect_to_archive(path)?,
+            _ => store,
+        };
+        store.must_be_ours()?;
+        Ok(store)
     }
 
-    /// Calls `each` with every entry in order.
-    pub(super) fn each_entry(&self, mut each: impl FnMut(Entry) -> bool) -> Result<(), Fault> {
-        let unreadable = |error: rusqlite::Error| record_fault("the record cannot be read").because(&error);
-        let mut statement = self
-            .connection
-            .prepare("SELECT seq, run, kind, at, body, hash FROM entry ORDER BY seq")
-            .map_err(unreadable)?;
-        let mut rows = statement.query([]).map_err(unreadable)?;
-        while let Some(row) = rows.next().map_err(unreadable)? {
-            let entry = read_entry(row).map_err(unreadable)?;
-            if !each(entry) {
-                break;
+    fn connect(path: &Path, flags: OpenFlags) -> Result<Self, Fault> {
+        let connection = Connection::open_with_flags(path, flags).and_then(|connection| {
+            tables::set_up(&connection)?;
+            Ok(connection)
+        });
+        let connection = connection.map_err(|error| trouble::fault("opening", path, &error))?;
+        Ok(Store { connection, path: path.to_owned(), planning: None })
+    }
+
+    /// Reads a file that nobody can be writing to. Only for stores without a write-ahead log beside them.
+    fn connect_to_archive(path: &Path) -> Result<Self, Fault> {
+        use std::os::unix::ffi::OsStrExt;
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let escaped: String = whole.as_os_str().as_bytes().iter().map(|byte| format!("%{byte:02x}")).collect();
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let mut store = Store::connect(Path::new(&format!("file:{escaped}?immutable=1")), flags)?;
+        store.path = path.to_owned();
+        Ok(store)
+    }
+
+    fn must_be_ours(&self) -> Result<(), Fault> {
+        let refused = |why: &str| {
+            let message = format!("{} is not a record store that this Rollbook can use: {why}", self.path.display());
+            record_fault(message).hint("Name another file with --store.")
+        };
+        match self.told("looking at", tables::kinship)? {
+            Kinship::Ours => Ok(()),
+            Kinship::Empty => Err(refused("it is empty")),
+            Kinship::Foreign(why) => Err(refused(&why)),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Does something with the connection. `doing` completes "… the record store PATH".
+    pub(super) fn told<T>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Fault> {
+        work(&self.connection).map_err(|error| trouble::fault(doing, &self.path, &error))
+    }
+
+    /// The chain's head as it is on disk: other programs may have appended since this one did.
+    pub fn head(&self) -> Result<Head, Fault> {
+        let head = self.told("reading", tables::head)?;
+        head.ok_or_else(|| {
+            record_fault(format!("the first entry of the record store {} cannot be read", self.path.display()))
+                .hint("See what `rollbook verify` says.")
+        })
+    }
+
+    /// Appends an event. When this returns, the event is on disk.
+    ///
+    /// # Errors
+    /// Kind `Record`: nothing was appended.
+    pub fn append(&mut self, event: &Stamped) -> Result<Head, Fault> {
+        self.append_all(std::slice::from_ref(event))
+    }
+
+    /// Appends events in their order, all or none, with one wait for the disk. The head after the last of them.
+    ///
+    /// # Errors
+    /// Kind `Record`: nothing was appended.
+    pub fn append_all(&mut self, events: &[Stamped]) -> Result<Head, Fault> {
+        let bodies = events.iter().map(body_of).collect::<Result<Vec<_>, Fault>>()?;
+        let before = self.head()?;
+        let work = |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut head = tables::head(&transaction)?.unwrap_or(before);
+            for (event, (kind, body)) in events.iter().zip(bodies) {
+                head = put(&transaction, &head, event, kind, body)?;
             }
-        }
-        Ok(())
-    }
-
-    /// The hash of an entry, if there is one of that number.
-    pub fn hash_of(&self, seq: u64) -> Result<Option<Digest>, Fault> {
-        let found = self
-            .connection
-            .query_row("SELECT hash FROM entry WHERE seq = ?1", params![seq as i64], |row| row.get::<_, [u8; 32]>(0))
-            .optional();
-        found.map(|hash| hash.map(Digest)).map_err(|error| record_fault("the record cannot be read").because(&error))
-    }
-
-    /// The newest runs, newest first.
-    pub fn runs(&self, limit: usize) -> Result<Vec<RunSummary>, Fault> {
-        let read = || -> rusqlite::Result<Vec<RunSummary>> {
-            let mut statement = self.connection.prepare(
-                "SELECT o.run, o.body, (SELECT c.body FROM entry c WHERE c.run = o.run AND c.kind = 'run_closed')
-                 FROM entry o WHERE o.kind = 'run_opened' ORDER BY o.seq DESC LIMIT ?1",
-            )?;
-            let json = |bytes: Vec<u8>| serde_json::from_slice(&bytes).unwrap_or_default();
-            let rows = statement.query_map(params![limit as i64], |row| {
-                Ok(RunSummary {
-                    run: row.get(0)?,
-                    opened: json(row.get(1)?),
-                    closed: row.get::<_, Option<Vec<u8>>>(2)?.map(json),
-                })
-            })?;
-            rows.collect()
+            transaction.commit()?;
+            Ok(head)
         };
-        read().map_err(|error| record_fault("the record cannot be read").because(&error))
-    }
-
-    /// The events of the one run whose id begins with `prefix`.
-    pub fn run(&self, prefix: &str) -> Result<Vec<Stamped>, Fault> {
-        let read = || -> rusqlite::Result<(Vec<String>, Vec<Vec<u8>>)> {
-            let mut statement = self
-                .connection
-                .prepare("SELECT DISTINCT run FROM entry WHERE substr(run, 1, ?2) = ?1 AND run <> ''")?;
-            let length = prefix.chars().count() as i64;
-            let runs: Vec<String> =
-                statement.query_map(params![prefix, length], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-            let [run] = &runs[..] else { return Ok((runs, Vec::new())) };
-            let mut statement = self.connection.prepare("SELECT body FROM entry WHERE run = ?1 ORDER BY seq")?;
-            let bodies = statement.query_map(params![run], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-            Ok((runs, bodies))
-        };
-        let (runs, bodies) = read().map_err(|error| record_fault("the record cannot be read").because(&error))?;
-        match &runs[..] {
-            [] => Err(Fault::new(FaultKind::Usage, format!("there is no run {prefix} in the record"))
-                .hint("`rollbook log` lists the runs")),
-            [_] => bodies.iter().map(|body| parse(body)).collect(),
-            many => Err(Fault::new(FaultKind::Usage, format!("{prefix} may be any of {} runs", many.len()))
-                .hint(format!("write more of it: {}", many.iter().take(5).cloned().collect::<Vec<_>>().join(", ")))),
-        }
+        work(&mut self.connection).map_err(|error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => already_there(events, &self.path).because(&error),
+            _ => trouble::fault("writing", &self.path, &error),
+        })
     }
 }
 
-impl Sink for Store {
-    fn take(&mut self, event: &Stamped) -> Result<(), Fault> {
-        self.append(std::slice::from_ref(event)).map(|_| ())
+fn put(connection: &Connection, head: &Head, event: &Stamped, kind: String, body: Vec<u8>) -> rusqlite::Result<Head> {
+    let seq = head.seq + 1;
+    let hash = chain::hash(&head.hash, seq, &body);
+    tables::insert(connection, &Entry { seq, run: event.run.to_string(), kind, at: event.at, body, hash })?;
+    Ok(Head { store: head.store.clone(), seq, hash })
+}
+
+/// An event's word and its bytes.
+fn body_of(event: &Stamped) -> Result<(String, Vec<u8>), Fault> {
+    let body = serde_json::to_vec(event).expect("an event is plain data");
+    if body.len() > BODY_BYTES_MAX {
+        let message = format!("an event of {} bytes is too long for the record; at most {BODY_BYTES_MAX}", body.len());
+        return Err(record_fault(message));
     }
+    let tags = Tags::read(&body).expect("every event has its word, its run and its time");
+    Ok((tags.event, body))
 }
 
-fn parse(body: &[u8]) -> Result<Stamped, Fault> {
-    serde_json::from_slice(body).map_err(|error| {
-        record_fault("an entry of the record cannot be read").because(&error).hint("see `rollbook verify`")
-    })
+fn already_there(events: &[Stamped], path: &Path) -> Fault {
+    let run = events.first().map(|event| event.run.to_string()).unwrap_or_default();
+    record_fault(format!("run {run} was opened already in the record store {}", path.display()))
+        .hint("Start the run again: it gets another id.")
 }
 
-fn record_fault(message: impl Into<String>) -> Fault {
+pub(super) fn record_fault(message: impl Into<String>) -> Fault {
     Fault::new(FaultKind::Record, message)
 }
 
-fn make_folder(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+/// Whether a database could not be read because the files through which its readers and writers find each other
+/// cannot be made.
+fn cannot_share(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
 
-/// Sets a connection up, and makes the tables of a new store. The inner error says why a file is not ours.
-fn prepare(connection: &mut Connection) -> rusqlite::Result<Result<(), String>> {
-    connection.busy_timeout(BUSY)?;
-    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    match (id, version, tables) {
-        (APPLICATION_ID, VERSION, _) | (0, 0, 0) => {}
-        (APPLICATION_ID, newer, _) => {
-            return Ok(Err(format!("is of version {newer}, and this program knows {VERSION}")));
-        }
-        _ => return Ok(Err("is another program's database".to_owned())),
+/// Whether a write-ahead log with something in it stands beside the store.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    fs::metadata(log).is_ok_and(|log| log.len() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::Timestamp, model::event::Event};
+
+    fn note(bytes: usize) -> Stamped {
+        let event = Event::Note { host: None, message: "x".repeat(bytes) };
+        Stamped { at: Timestamp(7), run: RunId::from_parts("20261123-051034", 7), event }
     }
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let made: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if made == 0 {
-        transaction.execute_batch(TABLES)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-        insert(&transaction, &genesis())?;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("record.db")).unwrap();
+        (folder, store)
     }
-    transaction.commit()?;
-    Ok(Ok(()))
-}
 
-fn genesis() -> Entry {
-    let mut random = [0u8; 16];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).expect("the kernel has randomness");
-    let store: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let at = Timestamp::now().0;
-    let body = json!({"event": "genesis", "store": store, "version": VERSION, "at": at}).to_string().into_bytes();
-    let hash = chain::hash(&chain::NOTHING, 0, &body);
-    Entry { seq: 0, run: String::new(), kind: "genesis".to_owned(), at, body, hash }
-}
+    #[test]
+    fn a_commit_waits_for_the_disk() {
+        let (_folder, store) = store();
+        let pragma = |name| store.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!((pragma("synchronous"), pragma("foreign_keys"), pragma("trusted_schema")), (2, 1, 0));
+        let mode: String = store.connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        assert_eq!(mode, "wal");
+    }
 
-fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT INTO entry (seq, run, kind, at, body, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute(params![entry.seq as i64, entry.run, entry.kind, entry.at, entry.body, entry.hash.0])
-        .map(|_| ())
-}
+    #[test]
+    fn a_full_store_says_so_and_keeps_what_it_has() {
+        let (_folder, mut store) = store();
+        // SQLite's own limit stands for a full disk: the same error at the same place.
+        store.connection.pragma_update(None, "max_page_count", 12).unwrap();
+        let mut kept = store.head().unwrap();
+        let fault = loop {
+            match store.append(&note(3000)) {
+                Ok(head) => kept = head,
+                Err(fault) => break fault,
+            }
+        };
+        assert_eq!(fault.kind, FaultKind::Record);
+        assert!(fault.message.contains("the disk is full") && !fault.hints.is_empty(), "{fault:?}");
+        assert!(kept.seq > 2);
+        assert_eq!(store.head().unwrap(), kept);
+    }
 
-fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    Ok(Entry {
-        seq: row.get::<_, i64>(0)? as u64,
-        run: row.get(1)?,
-        kind: row.get(2)?,
-        at: row.get(3)?,
-        body: row.get(4)?,
-        hash: Digest(row.get(5)?),
-    })
-}
+    #[test]
+    fn a_locked_store_says_so() {
+        let (_folder, mut store) = store();
+        let other = Connection::open(store.path()).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        store.connection.busy_timeout(std::time::Duration::from_millis(50)).unwrap();
+        let fault = store.append(&note(1)).unwrap_err();
+        assert!(fault.kind == FaultKind::Record && fault.message.contains("another program holds it"), "{fault:?}");
+        other.execute_batch("ROLLBACK").unwrap();
+        store.append(&note(1)).unwrap();
+    }
 
-fn read_head(connection: &Connection) -> rusqlite::Result<Option<Head>> {
-    let last = connection
-        .query_row("SELECT seq, run, kind, at, body, hash FROM entry ORDER BY seq DESC LIMIT 1", [], read_entry)
-        .optional()?;
-    let genesis: Option<Vec<u8>> =
-        connection.query_row("SELECT body FROM entry WHERE seq = 0", [], |row| row.get(0)).optional()?;
-    let store = genesis.and_then(|body| serde_json::from_slice::<serde_json::Value>(&body).ok());
-    let store = store.and_then(|genesis| genesis["store"].as_str().map(str::to_owned));
-    Ok(last.zip(store).map(|(last, store)| Head { store, seq: last.seq, hash: last.hash }))
+    #[test]
+    fn what_is_too_long_is_not_written() {
+        let (_folder, mut store) = store();
+        let before = store.head().unwrap();
+        let fault = store.append_all(&[note(1), note(BODY_BYTES_MAX)]).unwrap_err();
+        assert!(fault.message.contains("too long"), "{fault}");
+        assert_eq!(store.head().unwrap(), before);
+        store.append(&note(BODY_BYTES_MAX - 1000)).unwrap();
+        assert_eq!(store.events_of(&note(1).run).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_archive_can_be_read_and_nothing_is_left_there() {
+        let (folder, store) = store();
+        let head = store.head().unwrap();
+        drop(store);
+        let archive = folder.path().join("a place? with%signs#&x=1");
+        fs::create_dir(&archive).unwrap();
+        let path = archive.join("record.db");
+        fs::copy(folder.path().join("record.db"), &path).unwrap();
+        let store = Store::connect_to_archive(&path).unwrap();
+        store.must_be_ours().unwrap();
+        assert_eq!(store.head().unwrap(), head);
+        assert!(store.verify().unwrap().is_whole());
+        assert_eq!(fs::read_dir(&archive).unwrap().count(), 1);
+    }
 }
