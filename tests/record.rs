@@ -419,15 +419,16 @@ fn a_run_is_opened_once() {
     assert_eq!(store.head().unwrap(), before, "all or none");
 }
 
-/// Where the child that is to be killed finds the store.
+/// What the child that is to be killed is told: the round, and where the store is.
 const VICTIM: &str = "ROLLBOOK_TEST_VICTIM";
 
 /// No test of its own: the program that `what_is_acknowledged_survives_kill` starts and kills.
 #[test]
 fn victim_that_appends_until_it_is_killed() {
-    let Some(path) = std::env::var_os(VICTIM) else { return };
-    let mut store = Store::open(Path::new(&path)).unwrap();
-    let run = RunId::from_parts("20261123-051034", std::process::id());
+    let Ok(told) = std::env::var(VICTIM) else { return };
+    let (round, path) = told.split_once(' ').unwrap();
+    let mut store = Store::open(Path::new(path)).unwrap();
+    let run = run_id(round.parse().unwrap());
     store.append(&opened(&run, 0, "apply", "web01")).unwrap();
     for at in 0..1_000_000 {
         let head = store.append(&note(&run, at, &"x".repeat(at as usize % 5000))).unwrap();
@@ -443,7 +444,7 @@ fn what_is_acknowledged_survives_kill() {
     for round in 0..6u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "victim_that_appends_until_it_is_killed", "--nocapture"])
-            .env(VICTIM, &path)
+            .env(VICTIM, format!("{round} {}", path.display()))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
