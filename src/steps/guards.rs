@@ -38,9 +38,20 @@ impl Guards<'_> {
         if !self.changes {
             return look(view, &command);
         }
-        let mut decision = Decision::nothing().act(Act::Run(command));
-        decision.guarded = self.creates.is_some() || self.removes.is_some() || self.unless.is_some();
-        Ok(decision)
+        let decision = Decision::nothing().act(Act::Run(command));
+        Ok(match self.reason() {
+            Some(reason) => Decision { guarded: true, ..decision.say(reason) },
+            None => decision,
+        })
+    }
+
+    /// Why it is to run, as those guards see it that must see it otherwise afterwards.
+    fn reason(&self) -> Option<String> {
+        let creates = self.creates.map(|path| format!("{} does not exist", path.as_str()));
+        let removes = self.removes.map(|path| format!("{} exists", path.as_str()));
+        let unless = self.unless.map(|command| format!("{:?} fails", command.0.join(" ")));
+        let reasons: Vec<String> = [creates, removes, unless].into_iter().flatten().collect();
+        (!reasons.is_empty()).then(|| reasons.join(", "))
     }
 
     /// Why there is no need, if there is none. The cheap looks come first.
