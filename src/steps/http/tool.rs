@@ -54,7 +54,9 @@ fn quoted(text: &str) -> String {
 }
 
 fn read_curl(http: &Http, output: &Output) -> Result<Answer, Halt> {
-    let unanswered = || Halt::NotYet(format!("{} does not answer: {}", http.url, last_line(&output.stderr.text)));
+    // Its first line is the reason; advice follows.
+    let reason = output.stderr.text.lines().next().unwrap_or("it gave no reason");
+    let unanswered = || Halt::NotYet(format!("{} does not answer: {reason}", http.url));
     if !output.succeeded() {
         return Err(unanswered());
     }
@@ -126,7 +128,7 @@ mod tests {
         let step = http(r#"{"url": "https://a/"}"#);
         let body = |text: &str| text.as_bytes().to_vec();
         assert_eq!(read_curl(&step, &printed("hi\n\n404", "", 0)), Ok(Answer { status: 404, body: body("hi\n") }));
-        let refused = read_curl(&step, &printed("\n000", "curl: (7) refused\n", 7)).unwrap_err();
+        let refused = read_curl(&step, &printed("\n000", "curl: (7) refused\nMore: advice\n", 7)).unwrap_err();
         assert_eq!(refused, Halt::NotYet("https://a/ does not answer: curl: (7) refused".into()));
         let told = "  HTTP/1.1 301 Moved\n  Location: /x\n  HTTP/1.1 200 OK\n";
         assert_eq!(read_wget(&step, &printed("hi", told, 0)), Ok(Answer { status: 301, body: body("hi") }));
