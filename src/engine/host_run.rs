@@ -28,6 +28,7 @@ use crate::{
 
 /// What is to be done next, in order.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few at a time per host, each moved once")]
 pub enum Order {
     /// Send this to the agent.
     Tell(ToAgent),
@@ -399,7 +400,7 @@ impl HostRun {
         let Some(gathered) = self.loops.get(&step) else { return };
         let (Some(id), true) = (&gathered.id, gathered.results.len() == gathered.due) else { return };
         let known: Option<Vec<Data>> = gathered.results.iter().cloned().collect();
-        let result = known.map(|mut results| if gathered.is_loop { sum_up(results) } else { results.remove(0) });
+        let result = known.map(|mut results| if gathered.is_loop { sum_up(&results) } else { results.remove(0) });
         self.scope.steps.insert(id.to_string(), result.map(Arc::new));
     }
 
@@ -476,7 +477,7 @@ fn result_data(end: &TaskEnd) -> Data {
 }
 
 /// The result of a loop: always a list of its items' results, and what holds for all.
-fn sum_up(results: Vec<Data>) -> Data {
+fn sum_up(results: &[Data]) -> Data {
     let any = |field: &str| results.iter().any(|result| result[field] == Data::Bool(true));
     let skipped = results.iter().all(|result| result["skipped"] == Data::Bool(true));
     json!({"changed": any("changed"), "failed": any("failed"), "skipped": skipped, "results": results})

@@ -124,7 +124,7 @@ async fn open(addresses: &[SocketAddr], until: Instant) -> Result<(TcpStream, So
         fault = Some(match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok((stream, *address)),
             Ok(Err(error)) => unreachable(format!("cannot connect to {address}")).because(&error),
-            Err(_) => unreachable(format!("{address} does not answer within {:.0?}", share)),
+            Err(_) => unreachable(format!("{address} does not answer within {share:.0?}")),
         });
     }
     Err(fault.expect("there is at least one address"))
