@@ -17,8 +17,9 @@ use rollbook::{
     model::{
         event::{Event, Sink, Stamped},
         ids::RunId,
+        witness::Witness,
     },
-    record::{Head, OutcomeFilter, RunFilter, Store, Verdict, WitnessVerdict},
+    record::{OutcomeFilter, RunFilter, Store, Verdict, WitnessVerdict},
 };
 use rusqlite::{Connection, params};
 use serde_json::json;
@@ -273,10 +274,10 @@ fn rows_removed_reordered_and_inserted_are_found() {
 fn a_cut_end_is_found_by_witnesses() {
     let folder = tempfile::tempdir().unwrap();
     let (store, path) = small_store(&folder);
-    let seen = |store: &Store| -> Vec<Head> {
+    let seen = |store: &Store| -> Vec<Witness> {
         let id = store.head().unwrap().store;
         let hash = |seq| store.hash_of(seq).unwrap().unwrap();
-        (0..10).map(|seq| Head { store: id.clone(), seq, hash: hash(seq) }).collect()
+        (0..10).map(|seq| Witness { store: id.clone(), seq, hash: hash(seq) }).collect()
     };
     let witnesses = seen(&store);
     drop(store);
@@ -294,11 +295,11 @@ fn a_cut_end_is_found_by_witnesses() {
             WitnessVerdict::OtherStore => panic!("it is this store"),
         }
     }
-    let changed = Head { hash: Digest::of(b"other"), ..witnesses[3].clone() };
+    let changed = Witness { hash: Digest::of(b"other"), ..witnesses[3].clone() };
     assert!(matches!(store.check_witness(&changed).unwrap(), WitnessVerdict::Broken(bad) if bad.seq == 3));
-    let other = Head { store: "0".repeat(32), ..witnesses[3].clone() };
+    let other = Witness { store: "0".repeat(32), ..witnesses[3].clone() };
     assert_eq!(store.check_witness(&other).unwrap(), WitnessVerdict::OtherStore);
-    let far = Head { seq: u64::MAX, ..witnesses[3].clone() };
+    let far = Witness { seq: u64::MAX, ..witnesses[3].clone() };
     assert!(matches!(store.check_witness(&far).unwrap(), WitnessVerdict::Broken(_)));
 }
 
@@ -401,7 +402,7 @@ fn programs_append_side_by_side() {
             })
         })
         .collect();
-    let heads: Vec<Head> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+    let heads: Vec<Witness> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
     let verdict = verify(&path);
     assert!(verdict.is_whole(), "{verdict:?}");
     assert_eq!((verdict.entries, verdict.runs, verdict.open_runs.len()), (1 + 4 * 27, 4, 0));

@@ -39,7 +39,6 @@ impl Sink for Recorder {
 
 impl Ledger for Recorder {
     fn head(&self) -> Result<Witness, Fault> {
-        let head = self.0.inner().head();
-        Ok(Witness { store: head.store.clone(), seq: head.seq, hash: head.hash })
+        self.0.inner().head()
     }
 }

@@ -13,17 +13,6 @@ const DOMAIN: &[u8] = b"rollbook-record-v1\0";
 /// What stands before the genesis entry.
 pub(super) const NOTHING: Digest = Digest([0; 32]);
 
-/// The chain at some moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// The store's random id.
-    pub store: String,
-    /// The number of the last entry; 0 is the genesis entry.
-    pub seq: u64,
-    /// That entry's hash.
-    pub hash: Digest,
-}
-
 /// An entry as it is stored: its bytes, and the columns by which it is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -12,7 +12,7 @@ mod tables;
 mod trouble;
 mod verify;
 
-pub use chain::{Entry, Head};
+pub use chain::Entry;
 pub use place::default_path;
 pub use query::{OutcomeFilter, RunClosing, RunFilter, RunList, RunSummary};
 pub use store::Store;

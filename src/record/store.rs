@@ -9,9 +9,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::{
     base::{Fault, FaultKind},
-    model::{event::Stamped, ids::RunId},
+    model::{event::Stamped, ids::RunId, witness::Witness},
     record::{
-        chain::{self, Entry, Head, Tags},
+        chain::{self, Entry, Tags},
         place,
         tables::{self, BODY_BYTES_MAX, Kinship},
         trouble,
@@ -116,7 +116,7 @@ impl Store {
     }
 
     /// The chain's head as it is on disk: other programs may have appended since this one did.
-    pub fn head(&self) -> Result<Head, Fault> {
+    pub fn head(&self) -> Result<Witness, Fault> {
         let head = self.told("reading", tables::head)?;
         head.ok_or_else(|| {
             record_fault(format!("the first entry of the record store {} cannot be read", self.path.display()))
@@ -128,7 +128,7 @@ impl Store {
     ///
     /// # Errors
     /// Kind `Record`: nothing was appended.
-    pub fn append(&mut self, event: &Stamped) -> Result<Head, Fault> {
+    pub fn append(&mut self, event: &Stamped) -> Result<Witness, Fault> {
         self.append_all(std::slice::from_ref(event))
     }
 
@@ -136,7 +136,7 @@ impl Store {
     ///
     /// # Errors
     /// Kind `Record`: nothing was appended.
-    pub fn append_all(&mut self, events: &[Stamped]) -> Result<Head, Fault> {
+    pub fn append_all(&mut self, events: &[Stamped]) -> Result<Witness, Fault> {
         let bodies = events.iter().map(body_of).collect::<Result<Vec<_>, Fault>>()?;
         let before = self.head()?;
         let work = |connection: &mut Connection| {
@@ -155,11 +155,17 @@ impl Store {
     }
 }
 
-fn put(connection: &Connection, head: &Head, event: &Stamped, kind: String, body: Vec<u8>) -> rusqlite::Result<Head> {
+fn put(
+    connection: &Connection,
+    head: &Witness,
+    event: &Stamped,
+    kind: String,
+    body: Vec<u8>,
+) -> rusqlite::Result<Witness> {
     let seq = head.seq + 1;
     let hash = chain::hash(&head.hash, seq, &body);
     tables::insert(connection, &Entry { seq, run: event.run.to_string(), kind, at: event.at, body, hash })?;
-    Ok(Head { store: head.store.clone(), seq, hash })
+    Ok(Witness { store: head.store.clone(), seq, hash })
 }
 
 /// An event's word and its bytes.

@@ -6,8 +6,9 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, li
 use serde_json::json;
 
 use crate::{
-    base::Timestamp,
-    record::chain::{self, Entry, Genesis, Head},
+    base::{Digest, Timestamp},
+    model::witness::Witness,
+    record::chain::{self, Entry, Genesis},
 };
 
 /// "RBOK": says that a file is ours.
@@ -145,7 +146,7 @@ pub(super) fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result
 }
 
 /// The last entry, and the store's id; nothing where the genesis entry is missing or unreadable.
-pub(super) fn head(connection: &Connection) -> rusqlite::Result<Option<Head>> {
+pub(super) fn head(connection: &Connection) -> rusqlite::Result<Option<Witness>> {
     let last = connection
         .prepare_cached("SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1")?
         .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?)))
@@ -156,7 +157,7 @@ pub(super) fn head(connection: &Connection) -> rusqlite::Result<Option<Head>> {
         .optional()?;
     let head = |(seq, hash)| {
         let genesis: Genesis = serde_json::from_slice(&genesis?).ok()?;
-        Some(Head { store: genesis.store, seq: u64::try_from(seq).ok()?, hash: crate::base::Digest(hash) })
+        Some(Witness { store: genesis.store, seq: u64::try_from(seq).ok()?, hash: Digest(hash) })
     };
     Ok(last.and_then(head))
 }

@@ -6,9 +6,10 @@ use rusqlite::Connection;
 
 use crate::{
     base::{Digest, Fault},
+    model::witness::Witness,
     record::{
         Store,
-        chain::{self, Entry, Genesis, Head, Tags},
+        chain::{self, Entry, Genesis, Tags},
         query,
     },
 };
@@ -89,7 +90,7 @@ impl Store {
     ///
     /// # Errors
     /// Kind `Record`: the store cannot be read.
-    pub fn check_witness(&self, seen: &Head) -> Result<WitnessVerdict, Fault> {
+    pub fn check_witness(&self, seen: &Witness) -> Result<WitnessVerdict, Fault> {
         if seen.store != self.head()?.store {
             return Ok(WitnessVerdict::OtherStore);
         }
