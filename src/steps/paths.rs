@@ -77,13 +77,19 @@ impl Spot {
 
     /// Whose a new file at this path is, and who may do what.
     pub(super) fn fresh_file(&self, view: &mut dyn View, attributes: &Attributes<'_>) -> Result<Meta, Halt> {
-        attributes.fresh(view, &self.folder, FILE_MODE)
+        let mut meta = attributes.fresh(view, &self.folder, FILE_MODE)?;
+        inherit_acl(&mut meta, &self.folder);
+        Ok(meta)
     }
 
     /// Whose a new directory at this path is, and who may do what. As the kernel does it, the set-group-id bit is
     /// handed down.
     pub(super) fn fresh_directory(&self, view: &mut dyn View, attributes: &Attributes<'_>) -> Result<Meta, Halt> {
-        attributes.fresh(view, &self.folder, DIRECTORY_MODE | self.folder.mode & 0o2000)
+        let mut meta = attributes.fresh(view, &self.folder, DIRECTORY_MODE | self.folder.mode & 0o2000)?;
+        inherit_acl(&mut meta, &self.folder);
+        let default = self.folder.xattrs.get_key_value(&ByteText::from(ACL_DEFAULT));
+        meta.xattrs.extend(default.map(|(name, acl)| (name.clone(), acl.clone())));
+        Ok(meta)
     }
 
     /// Whose a new link at this path is.
@@ -233,31 +239,56 @@ impl Attributes<'_> {
     }
 }
 
+/// The attributes that hold a POSIX ACL, and what new things in a directory inherit.
+const ACL: &str = "system.posix_acl_access";
+const ACL_DEFAULT: &str = "system.posix_acl_default";
+
 /// Sets permission bits as `chmod` does: a POSIX ACL holds three of them, and follows.
 pub(super) fn set_mode(meta: &mut Meta, mode: u32) {
     meta.mode = mode;
-    if let Some(acl) = meta.xattrs.get_mut(&ByteText::from("system.posix_acl_access")) {
+    if let Some(acl) = meta.xattrs.get_mut(&ByteText::from(ACL)) {
         acl_follow(&mut acl.0, mode);
     }
 }
 
-/// An ACL as an extended attribute: `version u32 LE`, then entries of `tag u16 | permissions u16 | id u32`
-/// (linux/posix_acl_xattr.h). The mode's middle bits are the mask's where there is one, else the owning group's.
+/// Gives something new the ACL that its directory hands down, with the permission bits that it has.
+fn inherit_acl(meta: &mut Meta, folder: &Meta) {
+    let Some(acl) = folder.xattrs.get(&ByteText::from(ACL_DEFAULT)) else { return };
+    // One without a mask says no more than permission bits do, and the kernel keeps none.
+    if entries(&acl.0).any(|entry| tag(entry) == ACL_MASK) {
+        let mut acl = acl.clone();
+        acl_follow(&mut acl.0, meta.mode);
+        meta.xattrs.insert(ByteText::from(ACL), acl);
+    }
+}
+
+const ACL_OWNER: u16 = 0x01;
+const ACL_GROUP: u16 = 0x04;
+const ACL_MASK: u16 = 0x10;
+const ACL_OTHER: u16 = 0x20;
+
+/// The entries of an ACL as an extended attribute: `version u32 LE`, then `tag u16 | permissions u16 | id u32` each
+/// (linux/posix_acl_xattr.h). None of what is no ACL.
+fn entries(acl: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_acl = acl.len() % 8 == 4 && acl[..4] == 2u32.to_le_bytes();
+    acl.get(4..).filter(|_| is_acl).unwrap_or_default().chunks(8)
+}
+
+fn tag(entry: &[u8]) -> u16 {
+    u16::from_le_bytes([entry[0], entry[1]])
+}
+
+/// The mode's middle bits are the mask's where there is one, else the owning group's.
 fn acl_follow(acl: &mut [u8], mode: u32) {
-    const OWNER: u16 = 0x01;
-    const GROUP: u16 = 0x04;
-    const MASK: u16 = 0x10;
-    const OTHER: u16 = 0x20;
-    if acl.len() < 4 || acl[..4] != 2u32.to_le_bytes() || acl.len() % 8 != 4 {
+    let middle = if entries(acl).any(|entry| tag(entry) == ACL_MASK) { ACL_MASK } else { ACL_GROUP };
+    if entries(acl).next().is_none() {
         return;
     }
-    let tag = |entry: &[u8]| u16::from_le_bytes([entry[0], entry[1]]);
-    let middle = if acl[4..].chunks(8).any(|entry| tag(entry) == MASK) { MASK } else { GROUP };
     for entry in acl[4..].chunks_mut(8) {
         let bits = match tag(entry) {
-            OWNER => mode >> 6,
+            ACL_OWNER => mode >> 6,
             tag if tag == middle => mode >> 3,
-            OTHER => mode,
+            ACL_OTHER => mode,
             _ => continue,
         };
         entry[2..4].copy_from_slice(&((bits & 0o7) as u16).to_le_bytes());
@@ -342,6 +373,11 @@ mod tests {
         meta.xattrs.insert(name.clone(), ByteText(acl(7, 7, 5)));
         set_mode(&mut meta, 0o640);
         assert_eq!((meta.mode, &meta.xattrs[&name].0), (0o640, &acl(6, 4, 0)));
+        let mut folder = crate::steps::fake::meta(0o755);
+        folder.xattrs.insert(ByteText::from(ACL_DEFAULT), ByteText(acl(7, 7, 5)));
+        let mut new = crate::steps::fake::meta(0o640);
+        inherit_acl(&mut new, &folder);
+        assert_eq!(new.xattrs[&name].0, acl(6, 4, 0));
         let mut odd = vec![2, 0, 0, 0, 1];
         acl_follow(&mut odd, 0o777);
         assert_eq!(odd, [2, 0, 0, 0, 1]);
