@@ -51,10 +51,15 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> Result<Runbook, Faul
     let params = fields.read("params", params::read).unwrap_or_default();
     let vars = fields.read("vars", read_vars).unwrap_or_default();
     let on_failure = fields.read("strategy", read_strategy).unwrap_or_default();
-    let steps = fields.required("steps").and_then(|node| fields.faults.keep(step::list(node, kinds)));
-    let handlers = fields.read("handlers", |node| step::list(node, kinds)).unwrap_or_default();
-    let steps = steps.unwrap_or_default();
-    check_names(&steps, &handlers, &mut fields.faults);
+    let (steps, handlers) = (fields.required("steps"), fields.value("handlers"));
+    let steps = steps.map(|node| step::list(node, kinds, &mut fields.faults)).unwrap_or_default();
+    let sound = fields.faults.0.len();
+    let handlers = handlers.map(|node| step::list(node, kinds, &mut fields.faults)).unwrap_or_default();
+    let handlers_are_whole = fields.faults.0.len() == sound;
+    check_ids(&steps, &handlers, &mut fields.faults);
+    if handlers_are_whole {
+        check_handlers(&steps, &handlers, &mut fields.faults);
+    }
     let runbook = name.zip(hosts).map(|(name, hosts)| Runbook {
         file: file.into(),
         digest: Digest::of(text.as_bytes()),
@@ -125,8 +130,8 @@ fn read_strategy(node: &Node) -> Result<OnFailure, Faults> {
     fields.finish(Some(on_failure.unwrap_or_default()))
 }
 
-/// Ids and handler names are unique, and what is notified exists.
-fn check_names(steps: &[Step], handlers: &[Step], faults: &mut Faults) {
+/// Ids are unique.
+fn check_ids(steps: &[Step], handlers: &[Step], faults: &mut Faults) {
     let mut ids = HashSet::new();
     for step in steps.iter().chain(handlers) {
         if let Some(id) = &step.id
@@ -135,6 +140,10 @@ fn check_names(steps: &[Step], handlers: &[Step], faults: &mut Faults) {
             faults.push(Fault::input(format!("another step has the id `{id}`")).at(&step.place));
         }
     }
+}
+
+/// Handler names are unique, and what is notified exists.
+fn check_handlers(steps: &[Step], handlers: &[Step], faults: &mut Faults) {
     let mut names = HashSet::new();
     for handler in handlers {
         if !names.insert(handler.name.value.as_str()) {

@@ -9,6 +9,9 @@ use crate::{
     model::node::{Entry, Node, Value},
 };
 
+/// A hint lists the keys where there are no more than these.
+const KEYS_SHOWN: usize = 12;
+
 /// Reads a typed value from a node, by a function that takes a deserializer.
 pub fn with<T>(node: &Node, read: impl FnOnce(NodeReader<'_>) -> Result<T, Wrong>) -> Result<T, Faults> {
     read(NodeReader { node }).map_err(|wrong| wrong.faults(&node.place))
@@ -267,7 +270,8 @@ fn unknown_key(entry: &Entry, known: &[&str]) -> Fault {
     let fault = Fault::input(format!("there is no key `{}` here", entry.key)).at(&entry.key_place);
     match nearest(&entry.key, known.iter().copied()) {
         Some(near) => fault.hint(format!("did you mean `{near}`?")),
-        None => fault.hint(format!("the keys are {}", known.join(", "))),
+        None if known.len() <= KEYS_SHOWN => fault.hint(format!("the keys are {}", known.join(", "))),
+        None => fault,
     }
 }
 

@@ -96,6 +96,8 @@ fn compile(param: &Param) -> Result<Option<Regex>, Fault> {
     let whole = format!("^(?:{})$", pattern.value);
     regex::RegexBuilder::new(&whole).size_limit(1 << 20).build().map(Some).map_err(|_| {
         let error = Regex::new(&pattern.value).err().map_or_else(|| "too large".to_owned(), |error| error.to_string());
+        // The crate draws the place over several lines; its reason is the last.
+        let error = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
         Fault::input(format!("the pattern is no regular expression: {error}")).at(&pattern.place)
     })
 }
@@ -136,7 +138,8 @@ fn value_of(param: &Param, node: &Node) -> Result<Data, Fault> {
     };
     let value = typed(node, param.kind).map_err(hidden)?;
     let shown = if param.sensitive { HIDDEN.to_owned() } else { value.to_string() };
-    if let (Some(pattern), Some(text)) = (compile(param)?, value.as_str())
+    // A pattern that is none was told where it is declared.
+    if let (Some(pattern), Some(text)) = (compile(param).ok().flatten(), value.as_str())
         && !pattern.is_match(text)
     {
         let wanted = param.pattern.as_ref().map_or("", |pattern| &pattern.value);

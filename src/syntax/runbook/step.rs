@@ -28,17 +28,14 @@ const KEYS: [&str; 13] = [
     "register",
 ];
 
-/// Reads a list of steps.
-pub(super) fn list(node: &Node, kinds: &[KindWord]) -> Result<Vec<Step>, Faults> {
+/// Reads a list of steps; those that are wrong are told, and left out.
+pub(super) fn list(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Vec<Step> {
     let Value::List(items) = &node.value else {
-        return Err(Fault::input(format!("expected a list of steps, and this is {}", node.what()))
-            .at(&node.place)
-            .hint("begin each step with a dash")
-            .into());
+        let fault = Fault::input(format!("expected a list of steps, and this is {}", node.what())).at(&node.place);
+        faults.push(fault.hint("begin each step with a dash"));
+        return Vec::new();
     };
-    let mut faults = Faults::default();
-    let steps: Vec<_> = items.iter().filter_map(|item| faults.keep(read(item, kinds))).collect();
-    faults.or(steps)
+    items.iter().filter_map(|item| faults.keep(read(item, kinds))).collect()
 }
 
 fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
@@ -109,8 +106,10 @@ fn kind_of<'a>(node: &'a Node, kinds: &'a [KindWord], faults: &mut Faults) -> Op
     if let (Some((first, _)), Some((second, entry))) = (first, found.next()) {
         let message = format!("a step is of one kind, and this one is `{}` and `{}`", first.name, second.name);
         faults.push(Fault::input(message).at(&entry.key_place).hint("make two steps of it"));
+        return None;
     }
-    if first.is_none() {
+    let is_later = |entry: &Entry| LATER.iter().any(|(key, _)| *key == entry.key);
+    if first.is_none() && !entries.iter().any(is_later) {
         faults.push(no_kind(node, entries, kinds));
     }
     for entry in entries {
