@@ -67,7 +67,7 @@ impl Machine {
 
     /// Arms and does deeds one by one, as the agent does.
     fn apply(&self, journal: &mut Journal, deeds: &[Deed]) {
-        for (deed, armed) in deeds.iter().zip(journal.arm(&self.probe, TASK, deeds).unwrap()) {
+        for (deed, armed) in deeds.iter().zip(journal.arm(&self.probe, TASK, false, deeds).unwrap()) {
             let Deed::Change(change) = deed else { panic!("only changes here") };
             let armed = [armed];
             resources::converge(&journal.tools(&self.probe, &self.blobs, &armed), std::slice::from_ref(change))
@@ -185,7 +185,7 @@ fn tools_write_to_what_is_armed_and_to_nothing_else() {
     let state = machine.file(b"x", 0o600);
     let mut journal = machine.begin(0);
     let deed = machine.change("/armed", state.clone());
-    let armed = journal.arm(&machine.probe, TASK, &[deed]).unwrap();
+    let armed = journal.arm(&machine.probe, TASK, false, &[deed]).unwrap();
     let tools = journal.tools(&machine.probe, &machine.blobs, &armed);
     let other = Change {
         resource: Resource::Path("/other".into()),
@@ -209,7 +209,7 @@ fn a_link_on_the_way_is_not_followed() {
     };
     let Deed::Change(change) = &deed else { unreachable!() };
     let mut journal = machine.begin(0);
-    let armed = journal.arm(&machine.probe, TASK, std::slice::from_ref(&deed)).unwrap();
+    let armed = journal.arm(&machine.probe, TASK, false, std::slice::from_ref(&deed)).unwrap();
     fs::remove_dir(machine.root().join("dir")).unwrap();
     symlink(&outside, machine.root().join("dir")).unwrap();
     let tools = journal.tools(&machine.probe, &machine.blobs, &armed);
@@ -233,7 +233,7 @@ fn one_run_holds_a_host_and_an_open_one_bars_the_next() {
     assert!(!machine.store().unsettled().unwrap().unwrap().alive);
     let refused = machine.store().begin(RunId::from_parts("20261123-051034", 2), "bob", None).unwrap_err().to_string();
     assert!(refused.contains(&format!("rollbook recover {run}")), "{refused}");
-    let taken = machine.store().take_up().unwrap().unwrap();
+    let mut taken = machine.store().take_up().unwrap().unwrap();
     assert_eq!((taken.run(), taken.entries().len()), (&run, 1));
     machine.undo(&taken);
     taken.close(&machine.probe, HostOutcome::RolledBack, None).unwrap();

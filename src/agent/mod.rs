@@ -1,1 +1,85 @@
 //! The program on the target: it plans, journals, converges, verifies, and undoes.
+//!
+//! One thread does everything, one thing after the other; another one listens, so that a cancellation and the loss of
+//! the controller reach what runs at once.
+
+mod deeds;
+mod facts;
+mod inbox;
+mod life;
+mod recover;
+mod report;
+mod serve;
+mod unwind;
+mod validate;
+mod voice;
+
+use std::{fs, io, path::Path, process::ExitCode};
+
+use crate::{
+    base::Digest,
+    target::{Probe, journal::Store, process::Running},
+};
+
+pub use facts::gather;
+pub use serve::serve;
+
+/// What an agent works on.
+#[derive(Debug)]
+pub struct Machine {
+    /// The machine: the root folder, what is true of it, and the handle that ends what runs.
+    pub probe: Probe,
+    /// Where journals are kept.
+    pub store: Store,
+    /// SHA-256 of the agent's own program.
+    pub digest: Digest,
+}
+
+impl Machine {
+    /// The machine that this process runs on.
+    pub fn here() -> io::Result<Machine> {
+        let facts = facts::gather(Path::new("/"));
+        let store = Store::at(Path::new(&facts.state_dir).join("rollbook"));
+        Ok(Machine { probe: Probe::new("/", facts, Running::default()), store, digest: own_digest()? })
+    }
+}
+
+/// SHA-256 of the program that runs.
+fn own_digest() -> io::Result<Digest> {
+    Digest::of_reader(fs::File::open("/proc/self/exe")?).map(|(digest, _)| digest)
+}
+
+/// The agent as a program: `serve` (the default) speaks over stdin and stdout, `--digest` and `--version` tell and end.
+pub fn main_from_args(arguments: impl IntoIterator<Item = String>) -> ExitCode {
+    let arguments: Vec<String> = arguments.into_iter().collect();
+    let said = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] | ["serve"] => serve_stdio(),
+        ["--digest"] => own_digest().and_then(|digest| tell(&digest.to_string())),
+        ["--version"] => tell(concat!("rollbook-agent ", env!("CARGO_PKG_VERSION"))),
+        _ => Err(io::Error::other("usage: rollbook-agent [serve | --digest | --version]")),
+    };
+    match said {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _nobody_listens =
+                io::Write::write_all(&mut io::stderr(), format!("rollbook-agent: {error}\n").as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tell(line: &str) -> io::Result<()> {
+    io::Write::write_all(&mut io::stdout(), format!("{line}\n").as_bytes())
+}
+
+fn serve_stdio() -> io::Result<()> {
+    // Away from the terminal: neither its Ctrl-C nor its end is meant for the agent. It fails where the agent leads a
+    // process group already, as under sshd, and then there is no terminal.
+    let _already_leads = rustix::process::setsid();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let machine = Machine::here()?;
+    // Commands without a folder of their own start at home, or at the root where there is none.
+    let home = machine.probe.facts().home.clone();
+    std::env::set_current_dir(home).or_else(|_| std::env::set_current_dir("/"))?;
+    serve(io::stdin(), io::stdout(), &machine)
+}

@@ -4,8 +4,8 @@ use std::{
     collections::HashMap,
     fmt, fs,
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -96,8 +96,8 @@ impl From<io::Error> for BlobFault {
 }
 
 impl Blobs {
-    /// Contents that may be spilled to files in `folder`, which must exist and be private. The files are removed with
-    /// the run's journal directory, or by whoever made the folder.
+    /// Contents that may be spilled to files in `folder`, which is made with the first. The files are removed with the
+    /// run's journal, or by whoever named the folder.
     pub fn spilling(folder: PathBuf) -> Self {
         Blobs { spill: Some(folder), ..Blobs::default() }
     }
@@ -146,6 +146,16 @@ impl Blobs {
             Held::Memory(bytes) => Ok(Box::new(io::Cursor::new(Arc::clone(bytes)))),
             Held::File(path) => open_regular(path).map(|file| Box::new(file) as Box<dyn Read>),
         })
+    }
+
+    /// A private copy of a content, for a program that judges it. Gone when dropped, or with the run's journal.
+    pub fn private_copy(&self, content: &Content) -> io::Result<PrivateCopy> {
+        let folder = self.spill.as_ref().ok_or_else(|| io::Error::other("a plan makes no copies"))?;
+        let mut source = self.reader(content).ok_or_else(|| io::Error::other("the content is not on this host"))??;
+        let path = folder.join(format!("copy-{}", content.digest.short()));
+        let copy = PrivateCopy(path);
+        io::copy(&mut source, &mut create(&copy.0)?)?;
+        Ok(copy)
     }
 
     /// Takes in a piece of a content. Pieces come in order, without gaps; an empty content is one empty piece.
@@ -211,6 +221,23 @@ impl Blobs {
     }
 }
 
+/// A private copy of a content.
+#[derive(Debug)]
+pub struct PrivateCopy(PathBuf);
+
+impl PrivateCopy {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for PrivateCopy {
+    fn drop(&mut self) {
+        let _goes_with_the_journal = fs::remove_file(&self.0);
+    }
+}
+
 impl Incoming {
     fn add(&mut self, piece: &[u8]) -> io::Result<()> {
         self.hasher.update(piece);
@@ -226,10 +253,13 @@ impl Incoming {
 }
 
 /// A new private file, in place of a half-written one of an earlier try.
-fn create(path: &PathBuf) -> io::Result<fs::File> {
+fn create(path: &Path) -> io::Result<fs::File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
+    }
+    if let Some(folder) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }

@@ -42,7 +42,7 @@ pub use witnesses::WITNESSES_MAX;
 #[derive(Debug)]
 pub struct Journal {
     store: Store,
-    _lock: Lock,
+    lock: Option<Lock>,
     opened: Opened,
     folder: PathBuf,
     /// None until the first deed is armed.
@@ -73,12 +73,12 @@ impl Journal {
     fn new(store: Store, lock: Lock, opened: Opened) -> Self {
         let folder = store.open_folder(&opened.run);
         let story = Story::default();
-        Journal { store, _lock: lock, opened, folder, log: None, story, unsynced: RefCell::default() }
+        Journal { store, lock: Some(lock), opened, folder, log: None, story, unsynced: RefCell::default() }
     }
 
     fn taken_up(store: Store, lock: Lock, folder: PathBuf, log: Log, story: Story) -> Self {
         let opened = story.opened.clone().expect("only what was opened is taken up");
-        Journal { store, _lock: lock, opened, folder, log: Some(log), story, unsynced: RefCell::default() }
+        Journal { store, lock: Some(lock), opened, folder, log: Some(log), story, unsynced: RefCell::default() }
     }
 
     /// The run.
@@ -101,7 +101,13 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be made durable. Then nothing may be changed, and nothing was.
-    pub fn arm(&mut self, probe: &Probe, task: TaskNo, deeds: &[Deed]) -> Result<Vec<Armed>, JournalFault> {
+    pub fn arm(
+        &mut self,
+        probe: &Probe,
+        task: TaskNo,
+        sensitive: bool,
+        deeds: &[Deed],
+    ) -> Result<Vec<Armed>, JournalFault> {
         self.begin()?;
         let keeping = |deed: &Deed| {
             image::keep(probe, deed).map_err(JournalFault::io(format!("looking at what {} holds", subject(deed))))
@@ -119,7 +125,7 @@ impl Journal {
             let image = keep.as_ref().map(save).transpose();
             let image = image.map_err(JournalFault::io(format!("keeping what {} holds", subject(deed))))?;
             let in_place = keep.as_ref().is_some_and(|keep| keep.in_place);
-            records.push(Record::Armed(Box::new(Entry { no, task, deed: kept(deed), image, in_place })));
+            records.push(Record::Armed(Box::new(Entry { no, task, sensitive, deed: kept(deed), image, in_place })));
         }
         if keeps.iter().any(Option::is_some) {
             sync_folder(&self.folder.join(store::IMAGES)).map_err(JournalFault::io("syncing the before-images"))?;
@@ -173,17 +179,30 @@ impl Journal {
         &self.story.entries
     }
 
-    /// Ends the run: all that it did is on the disk, then its last record, then it is settled.
-    pub fn close(mut self, probe: &Probe, outcome: HostOutcome, witness: Option<&Witness>) -> Result<(), JournalFault> {
+    /// Ends the run: all that it did is on the disk, then its last record, then it is settled and the host is free for
+    /// the next. Where that fails, the run can still be undone.
+    pub fn close(
+        &mut self,
+        probe: &Probe,
+        outcome: HostOutcome,
+        witness: Option<&Witness>,
+    ) -> Result<(), JournalFault> {
         self.settle_folders(probe)?;
         if let Some(witness) = witness {
             self.store.keep_witness(witness)?;
         }
         if self.log.is_none() {
-            return store::remove_tree(&self.folder).map_err(JournalFault::io("removing what was sent for the run"));
+            store::remove_tree(&self.folder).map_err(JournalFault::io("removing what was sent for the run"))?;
+        } else {
+            self.end(outcome)?;
         }
+        self.lock = None;
+        Ok(())
+    }
+
+    fn end(&mut self, outcome: HostOutcome) -> Result<(), JournalFault> {
         self.write(&[Record::Closed { outcome }])?;
-        self.log.as_mut().expect("checked above").sync()?;
+        self.log.as_mut().map_or(Ok(()), Log::sync)?;
         if !store::keeps_images(outcome) {
             store::remove_tree(&self.folder.join(store::IMAGES))
                 .map_err(JournalFault::io("removing the before-images of a run that was rolled back"))?;

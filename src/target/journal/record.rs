@@ -64,6 +64,8 @@ pub struct Entry {
     pub no: u32,
     /// Which task does it.
     pub task: TaskNo,
+    /// Nothing of it is shown.
+    pub sensitive: bool,
     /// What is done, and how it was before.
     pub deed: Deed,
     /// How the content before is kept, if there is one to keep.

@@ -94,7 +94,14 @@ mod tests {
 
     fn armed(no: u32) -> Record {
         let deed = Deed::Act { act: Act::Reload("x.service".into()), undo: Undo::Repeat };
-        Record::Armed(Box::new(Entry { no, task: TaskNo { step: 0, item: 0 }, deed, image: None, in_place: false }))
+        Record::Armed(Box::new(Entry {
+            no,
+            task: TaskNo { step: 0, item: 0 },
+            sensitive: false,
+            deed,
+            image: None,
+            in_place: false,
+        }))
     }
 
     fn tell(records: &[Record]) -> Result<Story, OutOfOrder> {

@@ -1,0 +1,102 @@
+//! From what a step wants to what is to be done.
+
+use std::collections::HashMap;
+
+use crate::{
+    model::{
+        change::{Act, Change, CommandSpec, Deed, Undo},
+        state::{PathState, Resource, State},
+    },
+    resources::{self, Halt, View},
+    steps::Decision,
+    wire::message::Task,
+};
+
+/// The changes that a decision asks for: its states without those that are there already, each with the state before
+/// it. A resource that is named twice goes through both states.
+pub(super) fn changes(view: &mut dyn View, decision: &Decision) -> Result<Vec<Change>, Halt> {
+    let mut changes: Vec<Change> = Vec::new();
+    let mut latest: HashMap<Resource, usize> = HashMap::new();
+    for (resource, after) in &decision.states {
+        let before = match latest.get(resource) {
+            Some(at) => changes[*at].after.clone(),
+            None => view.observe(resource)?,
+        };
+        if !resources::differences(&before, after).is_empty() {
+            latest.insert(resource.clone(), changes.len());
+            changes.push(Change { resource: resource.clone(), before, after: after.clone() });
+        }
+    }
+    Ok(changes)
+}
+
+/// The acts of a decision, each with its undo and the task's environment.
+pub(super) fn acts(task: &Task, decision: &Decision) -> Vec<Deed> {
+    let undo = |act: &Act| match (act, &task.undo) {
+        (Act::Run(_), Some(undo)) => Undo::Run(of_task(task, undo)),
+        (Act::Run(_), None) => Undo::Irreversible,
+        (Act::Restart(_) | Act::Reload(_), _) => Undo::Repeat,
+    };
+    let with_environment = |act: &Act| match act {
+        Act::Run(command) => Act::Run(of_task(task, command)),
+        other => other.clone(),
+    };
+    decision.acts.iter().map(|act| Deed::Act { act: with_environment(act), undo: undo(act) }).collect()
+}
+
+/// A command of a task: with the task's variables below its own, and ended with the task's time.
+pub(super) fn of_task(task: &Task, command: &CommandSpec) -> CommandSpec {
+    let mut command = command.clone();
+    for (name, value) in &task.environment {
+        command.environment.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    command.timeout_s = command.timeout_s.or(task.timeout_s);
+    command
+}
+
+/// What carries an act out.
+pub(super) fn command_of(act: &Act, init: &str) -> CommandSpec {
+    let (verb, name) = match act {
+        Act::Run(command) => return command.clone(),
+        Act::Restart(name) => ("restart", name),
+        Act::Reload(name) => ("reload", name),
+    };
+    let argv = match init {
+        "systemd" => ["systemctl", verb, "--", name].map(str::to_owned).to_vec(),
+        _ => ["service", name.trim_end_matches(".service"), verb].map(str::to_owned).to_vec(),
+    };
+    // An administrator's programs, whatever the login gave the agent.
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    CommandSpec { argv, environment: [("PATH".to_owned(), path.to_owned())].into(), ..CommandSpec::default() }
+}
+
+/// An act in a few words.
+pub(super) fn words_of(act: &Act) -> String {
+    match act {
+        Act::Run(command) => format!("{:?}", command.argv.first().map_or("", String::as_str)),
+        Act::Restart(name) => format!("restarting {name}"),
+        Act::Reload(name) => format!("reloading {name}"),
+    }
+}
+
+/// The changes in runs that go together: those of packages and other families need one transaction, paths go one by
+/// one.
+pub(super) fn together(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
+    changes.chunk_by(|a, b| {
+        let family = a.resource.family();
+        family == b.resource.family() && !matches!(a.resource, Resource::Path(_))
+    })
+}
+
+/// The new content that a change brings, if it brings one.
+pub(super) fn new_content(change: &Change) -> Option<crate::model::state::Content> {
+    match (&change.before, &change.after) {
+        (State::Path(PathState::File { content: old, .. }), State::Path(PathState::File { content, .. }))
+            if old == content =>
+        {
+            None
+        }
+        (_, State::Path(PathState::File { content, .. })) => Some(*content),
+        _ => None,
+    }
+}

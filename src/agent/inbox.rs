@@ -1,0 +1,150 @@
+//! What the controller says, heard by a thread of its own.
+
+use std::{
+    collections::VecDeque,
+    io::Read,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    target::process::Running,
+    wire::{FrameReader, ToAgent, message::BlobChunk},
+};
+
+/// Bytes of contents that may wait to be taken in. Beyond that the pipe is left to fill, and the controller waits.
+const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How often someone who waits looks whether it is still worth it.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// The messages that have come and were not taken yet.
+#[derive(Clone, Default)]
+pub(super) struct Inbox(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    came: Condvar,
+    taken: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    messages: VecDeque<ToAgent>,
+    content_bytes: usize,
+    /// Why nothing more will come.
+    ended: Option<String>,
+}
+
+impl Inbox {
+    /// Listens to `pipe` until its end. A cancellation and the pipe's end reach `running` at once.
+    pub(super) fn listen(pipe: impl Read + Send + 'static, running: Running) -> Inbox {
+        let inbox = Inbox::default();
+        let own = inbox.clone();
+        thread::spawn(move || {
+            let why = own.hear(pipe, &running);
+            running.lose();
+            own.queue().ended = Some(why);
+            own.0.came.notify_all();
+        });
+        inbox
+    }
+
+    /// The next message; the error says why there is none any more.
+    pub(super) fn next(&self) -> Result<ToAgent, String> {
+        let mut queue = self.queue();
+        loop {
+            if let Some(message) = queue.messages.pop_front() {
+                self.forget(&mut queue, &message);
+                return Ok(message);
+            }
+            if let Some(why) = &queue.ended {
+                return Err(why.clone());
+            }
+            queue = self.0.came.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The next piece of a content, whatever waits before it. None when nothing has come for a glance.
+    pub(super) fn next_piece(&self) -> Option<BlobChunk> {
+        let mut queue = self.queue();
+        if !queue.messages.iter().any(is_piece) {
+            queue = self.0.came.wait_timeout(queue, GLANCE).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let at = queue.messages.iter().position(is_piece)?;
+        let message = queue.messages.remove(at)?;
+        self.forget(&mut queue, &message);
+        match message {
+            ToAgent::Blob(piece) => Some(piece),
+            _ => None,
+        }
+    }
+
+    /// Waits, unless the run is stopped or late before.
+    pub(super) fn pause(&self, time: Duration, running: &Running) {
+        let until = Instant::now() + time;
+        while !running.is_stopped() && !running.is_late() {
+            match until.checked_duration_since(Instant::now()) {
+                Some(rest) if !rest.is_zero() => thread::sleep(rest.min(GLANCE)),
+                _ => return,
+            }
+        }
+    }
+
+    fn hear(&self, mut pipe: impl Read, running: &Running) -> String {
+        let mut frames = FrameReader::default();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match pipe.read(&mut buffer) {
+                Ok(0) => return "the controller has hung up".into(),
+                Ok(n) => frames.feed(&buffer[..n]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return format!("the line to the controller broke: {error}"),
+            }
+            loop {
+                match frames.next_message() {
+                    Ok(Some(message)) => self.take_in(message, running),
+                    Ok(None) => break,
+                    Err(fault) => return format!("the line to the controller is garbled: {fault}"),
+                }
+            }
+        }
+    }
+
+    fn take_in(&self, message: ToAgent, running: &Running) {
+        match &message {
+            ToAgent::Open(_) => running.resume(),
+            ToAgent::Cancel => running.cancel(),
+            _ => {}
+        }
+        let mut queue = self.queue();
+        while queue.content_bytes > WAITING_BYTES_MAX {
+            queue = self.0.taken.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.content_bytes += content_bytes(&message);
+        queue.messages.push_back(message);
+        self.0.came.notify_all();
+    }
+
+    fn forget(&self, queue: &mut Queue, message: &ToAgent) {
+        queue.content_bytes -= content_bytes(message);
+        self.0.taken.notify_all();
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_piece(message: &ToAgent) -> bool {
+    matches!(message, ToAgent::Blob(_))
+}
+
+fn content_bytes(message: &ToAgent) -> usize {
+    match message {
+        ToAgent::Blob(piece) => piece.bytes.len(),
+        _ => 0,
+    }
+}

@@ -1,0 +1,388 @@
+//! The life of a task: what it wants, what differs, armed, done, sealed, and asked again.
+
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    agent::{
+        deeds::{self, command_of, new_content, words_of},
+        report,
+        serve::Run,
+        validate,
+    },
+    model::{
+        change::{Act, Change, Deed, DeedReport},
+        event::{Output, StepOutcome},
+        state::{Content, PathState, Resource, State},
+    },
+    resources::{self, Halt, HostView, path},
+    steps::{Decision, Spec},
+    target::journal::JournalFault,
+    wire::{
+        FromAgent,
+        message::{Task, TaskEnd},
+    },
+};
+
+/// Contents longer than this are not compared line by line.
+const DIFF_INPUT_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What one try of a task has come to.
+#[derive(Default)]
+pub(super) struct Trial {
+    /// In a plan: what would be done.
+    deeds: Vec<DeedReport>,
+    /// Whether something was done.
+    changed: bool,
+    /// What its command printed.
+    output: Option<Output>,
+    message: Option<String>,
+    data: String,
+}
+
+impl<W: Write> Run<'_, W> {
+    /// Lives a task to its end.
+    pub(super) fn live(&mut self, task: &Task) -> TaskEnd {
+        let started = Instant::now();
+        let running = self.machine.probe.running().clone();
+        self.voice.say(FromAgent::Started(task.no));
+        let (mut trial, mut attempts) = (Trial::default(), 0);
+        let outcome = if task.only_if_notified && !self.woken.contains(&task.no.step) {
+            trial.message = Some("it was not notified".into());
+            StepOutcome::Skipped
+        } else {
+            running.set_deadline(task.timeout_s.map(|limit| started + Duration::from_secs(limit)));
+            let ended = self.try_until_done(task, &mut trial, &mut attempts);
+            let late = running.is_late();
+            running.set_deadline(None);
+            self.outcome(task, ended, late, &mut trial)
+        };
+        if task.sensitive {
+            trial.output =
+                trial.output.map(|output| Output { stdout: Default::default(), stderr: Default::default(), ..output });
+            trial.data.clear();
+        }
+        TaskEnd {
+            no: task.no,
+            outcome,
+            deeds: trial.deeds,
+            output: trial.output,
+            message: trial.message,
+            data: trial.data,
+            attempts,
+            took_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn outcome(&mut self, task: &Task, ended: Result<(), Halt>, late: bool, trial: &mut Trial) -> StepOutcome {
+        let planning = self.journal.is_none();
+        let halt = match ended {
+            Ok(()) if !trial.changed => return StepOutcome::Ok,
+            Ok(()) => match self.wake(task) {
+                Ok(()) => return StepOutcome::Changed,
+                Err(halt) => halt,
+            },
+            Err(halt) => halt,
+        };
+        let running = self.machine.probe.running();
+        let why = match &halt {
+            _ if running.is_cancelled() => "it was cancelled".to_owned(),
+            _ if running.is_lost() => "the controller was lost".to_owned(),
+            halt if late => format!("its time was over ({} s): {halt}", task.timeout_s.unwrap_or_default()),
+            halt => halt.to_string(),
+        };
+        trial.message = Some(why);
+        match halt {
+            Halt::Unknown(_) | Halt::NotYet(_) if planning => StepOutcome::Unknown,
+            _ => StepOutcome::Failed,
+        }
+    }
+
+    /// Wakes the handlers that the task notifies.
+    fn wake(&mut self, task: &Task) -> Result<(), Halt> {
+        self.woken.extend(&task.notify);
+        match &mut self.journal {
+            Some(journal) if !task.notify.is_empty() => {
+                journal.notify(task.no, &task.notify).map_err(|f| unjournalled(&f))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn try_until_done(&mut self, task: &Task, trial: &mut Trial, attempts: &mut u32) -> Result<(), Halt> {
+        let spec = Spec::unpack(&task.args)
+            .map_err(|error| Halt::Failed(format!("the step {:?} cannot be read: {error}", task.kind)))?;
+        let patience = spec.patience().filter(|_| task.retry.is_none());
+        let started = Instant::now();
+        loop {
+            *attempts += 1;
+            let halt = match self.attempt(task, &spec, trial) {
+                Ok(()) => return Ok(()),
+                Err(halt) => halt,
+            };
+            let wait_ms = match (&halt, task.retry, patience) {
+                (Halt::Unknown(_), ..) => return Err(halt),
+                (_, Some(retry), _) if *attempts <= retry.times => retry.delay_ms,
+                (Halt::NotYet(_), _, Some(patience))
+                    if started.elapsed() < Duration::from_millis(patience.limit_ms) =>
+                {
+                    patience.interval_ms
+                }
+                _ => return Err(halt),
+            };
+            let running = self.machine.probe.running().clone();
+            if self.journal.is_none() {
+                return Err(halt);
+            }
+            self.inbox.pause(Duration::from_millis(wait_ms), &running);
+            if running.is_stopped() || running.is_late() {
+                return Err(halt);
+            }
+        }
+    }
+
+    /// Tries it once.
+    fn attempt(&mut self, task: &Task, spec: &Spec, trial: &mut Trial) -> Result<(), Halt> {
+        let decision = self.want(task, spec)?;
+        trial.message.clone_from(&decision.message);
+        trial.output.clone_from(&decision.output);
+        trial.data = match decision.data.is_empty() {
+            true => String::new(),
+            false => serde_json::Value::Object(decision.data.clone()).to_string(),
+        };
+        let changes = self.changes(task, &decision)?;
+        if self.journal.is_none() {
+            return self.foresee(task, &decision, changes, trial);
+        }
+        self.carry_out(task, &decision, &changes, trial)?;
+        if !changes.is_empty() || decision.guarded && !decision.acts.is_empty() {
+            self.verify(task, spec)?;
+        }
+        Ok(())
+    }
+
+    fn want(&mut self, task: &Task, spec: &Spec) -> Result<Decision, Halt> {
+        spec.want(&mut self.view(task))
+    }
+
+    fn changes(&mut self, task: &Task, decision: &Decision) -> Result<Vec<Change>, Halt> {
+        deeds::changes(&mut self.view(task), decision)
+    }
+
+    fn view<'v>(&'v mut self, task: &'v Task) -> HostView<'v> {
+        let planning = self.journal.is_none();
+        HostView::new(&self.machine.probe, &mut self.blobs, &self.overlay, &task.environment, planning)
+    }
+
+    /// In a plan: says what would be done, and lays it over the host for the tasks to come.
+    fn foresee(
+        &mut self,
+        task: &Task,
+        decision: &Decision,
+        changes: Vec<Change>,
+        trial: &mut Trial,
+    ) -> Result<(), Halt> {
+        for change in changes {
+            let diff = self.diff(task, &change);
+            self.overlay.lay(change.resource.clone(), change.after.clone());
+            trial.deeds.push(report::of(&Deed::Change(change), diff, task.sensitive));
+        }
+        trial.deeds.extend(deeds::acts(task, decision).iter().map(|act| report::of(act, None, task.sensitive)));
+        trial.changed = !trial.deeds.is_empty();
+        Ok(())
+    }
+
+    /// In an apply: does it.
+    fn carry_out(
+        &mut self,
+        task: &Task,
+        decision: &Decision,
+        changes: &[Change],
+        trial: &mut Trial,
+    ) -> Result<(), Halt> {
+        if !changes.is_empty() {
+            self.fetch(changes)?;
+            self.judge(task, decision, true, trial)?;
+            self.change(task, changes, trial)?;
+            self.judge(task, decision, false, trial)?;
+        }
+        deeds::acts(task, decision).iter().try_for_each(|act| self.act(task, act, trial))
+    }
+
+    /// Waits for the contents that are not here yet.
+    fn fetch(&mut self, changes: &[Change]) -> Result<(), Halt> {
+        for content in changes.iter().filter_map(new_content) {
+            if !self.blobs.has(&content) {
+                self.voice.say(FromAgent::Need(content));
+                self.await_content(&content)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn await_content(&mut self, content: &Content) -> Result<(), Halt> {
+        let running = self.machine.probe.running().clone();
+        while !self.blobs.has(content) {
+            if running.is_stopped() || running.is_late() {
+                return Err(Halt::Failed("its content did not come in time".into()));
+            }
+            let Some(piece) = self.inbox.next_piece() else { continue };
+            self.blobs
+                .take_in(piece.content, piece.offset, &piece.bytes)
+                .map_err(|fault| Halt::Failed(format!("its content was refused: {fault}")))?;
+        }
+        Ok(())
+    }
+
+    /// Lets the validation judge, before or after the content is in place.
+    fn judge(&mut self, task: &Task, decision: &Decision, before: bool, trial: &mut Trial) -> Result<(), Halt> {
+        let Some(given) = decision.validate.as_ref().filter(|given| validate::is_before(given) == before) else {
+            return Ok(());
+        };
+        let mut given = given.clone();
+        given.command = deeds::of_task(task, &given.command);
+        match validate::judge(&self.machine.probe, &self.blobs, &given)? {
+            None => Ok(()),
+            Some(output) => {
+                trial.output = Some(output);
+                Err(Halt::Failed(format!("the validation {:?} refused it", validate::name(&given.command))))
+            }
+        }
+    }
+
+    /// Brings the changes about: all armed with one sync, then one after the other.
+    fn change(&mut self, task: &Task, changes: &[Change], trial: &mut Trial) -> Result<(), Halt> {
+        let deeds: Vec<Deed> = changes.iter().cloned().map(Deed::Change).collect();
+        let probe = &self.machine.probe;
+        let journal = self.journal.as_mut().expect("an apply has a journal");
+        let armed = journal.arm(probe, task.no, task.sensitive, &deeds).map_err(|fault| unjournalled(&fault))?;
+        let mut armed = &armed[..];
+        for group in deeds::together(changes) {
+            self.go_on()?;
+            let (own, rest) = armed.split_at(group.len());
+            armed = rest;
+            let reports: Vec<DeedReport> = group
+                .iter()
+                .map(|change| report::of(&Deed::Change(change.clone()), self.diff(task, change), task.sensitive))
+                .collect();
+            let started = Instant::now();
+            let probe = &self.machine.probe;
+            let journal = self.journal.as_mut().expect("an apply has a journal");
+            trial.changed = true;
+            resources::converge(&journal.tools(probe, &self.blobs, own), group)?;
+            let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX) / group.len() as u64;
+            for (armed, report) in own.iter().zip(reports) {
+                journal.seal(armed).map_err(|fault| unjournalled(&fault))?;
+                self.voice.say(FromAgent::Done { no: task.no, report: Box::new(report), took_us });
+            }
+        }
+        Ok(())
+    }
+
+    /// Does an act. It is armed by itself, right before: so whoever finds it armed knows that it was begun.
+    fn act(&mut self, task: &Task, deed: &Deed, trial: &mut Trial) -> Result<(), Halt> {
+        self.go_on()?;
+        let Deed::Act { act, .. } = deed else { unreachable!("only acts are done here") };
+        let probe = &self.machine.probe;
+        let journal = self.journal.as_mut().expect("an apply has a journal");
+        let armed = journal
+            .arm(probe, task.no, task.sensitive, std::slice::from_ref(deed))
+            .map_err(|fault| unjournalled(&fault))?;
+        let started = Instant::now();
+        let command = command_of(act, &probe.facts().init);
+        trial.changed = true;
+        let ended = journal.tools(probe, &self.blobs, &armed).act(&command);
+        let output = match ended {
+            Ok(output) => output,
+            Err(error) => {
+                journal.miss(&armed[0]).map_err(|fault| unjournalled(&fault))?;
+                return Err(Halt::io(format_args!("starting {}", words_of(act)), &error));
+            }
+        };
+        let accepted = command.accepts(&output);
+        let sealed = if accepted { journal.seal(&armed[0]) } else { journal.miss(&armed[0]) };
+        sealed.map_err(|fault| unjournalled(&fault))?;
+        let failure = (!accepted).then(|| failure(act, &output));
+        if matches!(act, Act::Run(_)) || !accepted {
+            trial.output = Some(output);
+        }
+        if let Some(why) = failure {
+            return Err(Halt::Failed(why));
+        }
+        let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let report = Box::new(report::of(deed, None, task.sensitive));
+        self.voice.say(FromAgent::Done { no: task.no, report, took_us });
+        Ok(())
+    }
+
+    /// Asks again: now there must be nothing left to do.
+    fn verify(&mut self, task: &Task, spec: &Spec) -> Result<(), Halt> {
+        let decision = match self.want(task, spec) {
+            Ok(decision) => decision,
+            Err(Halt::Unknown(why) | Halt::Failed(why)) => {
+                return Err(Halt::Failed(format!("applied, but asked again it fails: {why}")));
+            }
+            Err(not_yet) => return Err(not_yet),
+        };
+        let left = self.changes(task, &decision)?;
+        if let Some(change) = left.first() {
+            let told = resources::differences(&change.before, &change.after);
+            let told: Vec<String> = match task.sensitive {
+                true => told.into_iter().map(|d| d.attribute).collect(),
+                false => told.iter().map(|d| format!("{} is {}, not {}", d.attribute, d.before, d.after)).collect(),
+            };
+            return Err(Halt::Failed(format!("applied, but {} still differs: {}", change.resource, told.join("; "))));
+        }
+        match decision.guarded && !decision.acts.is_empty() {
+            true => Err(Halt::Failed("applied, but its guard still says that there is something to do".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the next deed may begin.
+    fn go_on(&self) -> Result<(), Halt> {
+        let running = self.machine.probe.running();
+        match running.is_stopped() || running.is_late() {
+            true => Err(Halt::Failed("it was ended between two deeds".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// The difference of the contents, where both are text that is at hand.
+    fn diff(&self, task: &Task, change: &Change) -> Option<String> {
+        let Resource::Path(file) = &change.resource else { return None };
+        let content = new_content(change).filter(|new| !task.sensitive && new.bytes <= DIFF_INPUT_BYTES_MAX)?;
+        let old = match &change.before {
+            State::Path(PathState::File { content, .. }) => self.old_bytes(file, content)?,
+            State::Path(PathState::Absent) => Vec::new(),
+            _ => return None,
+        };
+        path::diff(&old, &self.blobs.bytes(&content)?.ok()?)
+    }
+
+    fn old_bytes(&self, file: &crate::base::ByteText, content: &Content) -> Option<Vec<u8>> {
+        if content.bytes > DIFF_INPUT_BYTES_MAX {
+            return None;
+        }
+        let held = self.blobs.bytes(content).and_then(Result::ok);
+        held.or_else(|| self.machine.probe.read(file).ok().filter(|bytes| Content::of(bytes) == *content))
+    }
+}
+
+/// Nothing is changed where the way back cannot be kept.
+pub(super) fn unjournalled(fault: &JournalFault) -> Halt {
+    Halt::Failed(format!("its undo could not be kept, so nothing more was changed: {fault}"))
+}
+
+/// How a command failed.
+pub(super) fn failure(act: &Act, output: &Output) -> String {
+    let words = words_of(act);
+    match (output.timed_out, output.code, output.signal) {
+        (true, ..) => format!("{words} took too long and was ended"),
+        (_, Some(code), _) => format!("{words} ended with code {code}"),
+        (_, None, Some(signal)) => format!("{words} was ended by signal {signal}"),
+        (_, None, None) => format!("{words} failed"),
+    }
+}

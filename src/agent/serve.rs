@@ -1,0 +1,214 @@
+//! The conversation: hello, then one plan or apply after the other.
+
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+};
+
+use crate::{
+    agent::{Machine, inbox::Inbox, recover, voice::Voice},
+    model::{
+        event::{Counts, HostOutcome, Mode, StepOutcome},
+        runbook::OnFailure,
+    },
+    resources::view::Overlay,
+    target::{Blobs, Journal},
+    wire::{
+        FromAgent, ToAgent,
+        message::{Closed, Hello, Open, OpenRun, TaskEnd, WIRE_VERSION},
+    },
+};
+
+/// Speaks with a controller until it hangs up. What an apply has done until then is undone before this returns.
+pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &Machine) -> std::io::Result<()> {
+    let running = machine.probe.running().clone();
+    let mut voice = Voice::begin(writer, running.clone());
+    voice.say(FromAgent::Hello(Box::new(hello(machine))));
+    let inbox = Inbox::listen(reader, running);
+    while let Ok(message) = inbox.next() {
+        match message {
+            ToAgent::Open(open) => Run::begin(machine, &inbox, &mut voice, open),
+            ToAgent::AskWitnesses => tell_witnesses(machine, &mut voice),
+            ToAgent::Recover => recover::recover(machine, &mut voice),
+            // Sent ahead for a run that has ended already.
+            ToAgent::Blob(_) | ToAgent::Task(_) | ToAgent::Close { .. } | ToAgent::Unwind | ToAgent::Cancel => {}
+        }
+    }
+    Ok(())
+}
+
+fn hello(machine: &Machine) -> Hello {
+    // A store that cannot be read is told when something is to be written.
+    let found = machine.store.unsettled().ok().flatten();
+    Hello {
+        wire: WIRE_VERSION,
+        digest: machine.digest,
+        facts: machine.probe.facts().clone(),
+        open_run: found.map(|found| OpenRun { run: found.run, operator: found.operator, alive: found.alive }),
+    }
+}
+
+fn tell_witnesses<W: Write>(machine: &Machine, voice: &mut Voice<W>) {
+    match machine.store.witnesses() {
+        Ok(witnesses) => voice.say(FromAgent::Witnesses(witnesses)),
+        Err(fault) => {
+            voice.say(FromAgent::Note(fault.to_string()));
+            voice.say(FromAgent::Witnesses(Vec::new()));
+        }
+    }
+}
+
+/// A plan or an apply.
+pub(super) struct Run<'a, W> {
+    pub(super) machine: &'a Machine,
+    pub(super) inbox: &'a Inbox,
+    pub(super) voice: &'a mut Voice<W>,
+    /// None in a plan.
+    pub(super) journal: Option<Journal>,
+    pub(super) blobs: Blobs,
+    /// What the steps of a plan would have done so far. Empty in an apply.
+    pub(super) overlay: Overlay,
+    /// Handlers that are to be run.
+    pub(super) woken: BTreeSet<u32>,
+    /// How often the deeds that are done have changed something, by task: for the counts.
+    pub(super) counts: Counts,
+    on_failure: OnFailure,
+}
+
+/// Why a run does not go on.
+enum End {
+    /// It is done.
+    Close(Option<crate::model::witness::Witness>),
+    /// All of it is to be undone; one sentence that says why.
+    Back(String),
+    /// A task failed.
+    Failed(String),
+}
+
+impl<'a, W: Write> Run<'a, W> {
+    /// Goes through a plan or an apply to its end.
+    fn begin(machine: &'a Machine, inbox: &'a Inbox, voice: &'a mut Voice<W>, open: Open) {
+        let journal = match open.mode {
+            Mode::Plan => None,
+            Mode::Apply => match machine.store.begin(open.run, &open.operator, open.witness) {
+                Ok(journal) => Some(journal),
+                Err(fault) => {
+                    let message = Some(fault.to_string());
+                    let closed = Closed { outcome: HostOutcome::Failed, counts: Counts::default(), message };
+                    return voice.say(FromAgent::Closed(closed));
+                }
+            },
+        };
+        let blobs = journal.as_ref().map_or_else(Blobs::default, |journal| Blobs::spilling(journal.blobs_folder()));
+        let run = Run {
+            machine,
+            inbox,
+            voice,
+            journal,
+            blobs,
+            overlay: Overlay::default(),
+            woken: BTreeSet::new(),
+            counts: Counts::default(),
+            on_failure: open.on_failure,
+        };
+        run.go();
+    }
+
+    fn go(mut self) {
+        match self.work() {
+            End::Close(witness) => self.close(witness.as_ref()),
+            End::Failed(_) | End::Back(_) if self.journal.is_none() => self.say_closed(HostOutcome::Failed, None),
+            End::Failed(why) if self.on_failure == OnFailure::Stop => self.stop(why),
+            End::Failed(why) | End::Back(why) => self.unwind(why),
+        }
+    }
+
+    /// Does what is asked until it is over.
+    fn work(&mut self) -> End {
+        loop {
+            let message = match self.inbox.next() {
+                Ok(message) => message,
+                Err(why) => return End::Back(why),
+            };
+            match message {
+                ToAgent::Blob(piece) => {
+                    if let Err(fault) = self.blobs.take_in(piece.content, piece.offset, &piece.bytes) {
+                        return End::Back(format!("content {} was refused: {fault}", piece.content.digest.short()));
+                    }
+                }
+                ToAgent::Task(task) => {
+                    let end = self.live(&task);
+                    self.count(end.outcome);
+                    let failed = end.outcome == StepOutcome::Failed;
+                    let why = end.message.clone().unwrap_or_default();
+                    self.tell_end(end);
+                    if failed {
+                        return End::Failed(why);
+                    }
+                }
+                ToAgent::Close { witness } => return End::Close(witness),
+                ToAgent::Unwind => return End::Back("the controller asked for it".into()),
+                ToAgent::Cancel => return End::Back("the run was cancelled".into()),
+                ToAgent::AskWitnesses => tell_witnesses(self.machine, self.voice),
+                ToAgent::Open(_) | ToAgent::Recover => {
+                    return End::Back("the controller began another run before this one had ended".into());
+                }
+            }
+        }
+    }
+
+    /// Tells how a task ended. What does not fit into one message comes before it, as deeds do in an apply.
+    fn tell_end(&mut self, mut end: TaskEnd) {
+        let (mut bytes, mut first) = (0, end.deeds.len());
+        while first > 0 && bytes < DEEDS_BYTES {
+            first -= 1;
+            bytes += super::voice::size(&end.deeds[first]);
+        }
+        let told_last = end.deeds.split_off(first);
+        for report in std::mem::replace(&mut end.deeds, told_last) {
+            self.voice.say(FromAgent::Done { no: end.no, report: Box::new(report), took_us: 0 });
+        }
+        self.voice.say(FromAgent::Ended(Box::new(end)));
+    }
+
+    fn count(&mut self, outcome: StepOutcome) {
+        let counts = &mut self.counts;
+        let count = match outcome {
+            StepOutcome::Ok => &mut counts.ok,
+            StepOutcome::Changed => &mut counts.changed,
+            StepOutcome::Skipped => &mut counts.skipped,
+            StepOutcome::Unknown => &mut counts.unknown,
+            StepOutcome::Failed => &mut counts.failed,
+        };
+        *count += 1;
+    }
+
+    /// Everything is done: it becomes final.
+    fn close(mut self, witness: Option<&crate::model::witness::Witness>) {
+        let probe = &self.machine.probe;
+        match self.journal.as_mut().map(|journal| journal.close(probe, HostOutcome::Succeeded, witness)) {
+            None | Some(Ok(())) => self.say_closed(HostOutcome::Succeeded, None),
+            Some(Err(fault)) => self.unwind(format!("it could not be made final: {fault}")),
+        }
+    }
+
+    /// It failed, and what was done stays.
+    fn stop(mut self, why: String) {
+        let probe = &self.machine.probe;
+        let closed = self.journal.as_mut().map_or(Ok(()), |journal| journal.close(probe, HostOutcome::Failed, None));
+        let why = match closed {
+            Ok(()) => why,
+            Err(fault) => format!("{why}; and the journal could not be closed: {fault}"),
+        };
+        self.say_closed(HostOutcome::Failed, Some(why));
+    }
+
+    /// The last word. The host is free for the next run before it is said.
+    pub(super) fn say_closed(&mut self, outcome: HostOutcome, message: Option<String>) {
+        self.journal = None;
+        self.voice.say(FromAgent::Closed(Closed { outcome, counts: self.counts, message }));
+    }
+}
+
+/// Bytes of deeds that go into one message.
+const DEEDS_BYTES: usize = 256 * 1024;

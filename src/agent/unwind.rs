@@ -1,0 +1,292 @@
+//! The way back: every entry of a journal, newest first, each looked at before it is touched (docs/rollback.md).
+
+use std::io::Write;
+
+use crate::{
+    agent::{deeds::command_of, life::failure, report, serve::Run, voice::Voice},
+    model::{
+        change::{Act, Change, CommandSpec, Deed, Undo},
+        event::{HostOutcome, Undone},
+        state::{PathState, Resource, State},
+    },
+    resources::{self, path},
+    target::{
+        Blobs, Journal, Probe,
+        journal::{Entry, Status},
+    },
+    wire::FromAgent,
+};
+
+impl<W: Write> Run<'_, W> {
+    /// Undoes all of it, and says how that went.
+    pub(super) fn unwind(mut self, why: String) {
+        let probe = &self.machine.probe;
+        probe.running().shield();
+        let Some(mut journal) = self.journal.take() else {
+            return self.say_closed(HostOutcome::Failed, Some(why));
+        };
+        let settled = WayBack { probe, blobs: &self.blobs, journal: &mut journal, voice: self.voice }.go();
+        self.counts.undone += settled.undone;
+        let (outcome, left) = settled.settle(&mut journal, probe);
+        let message = [Some(why), left].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        drop(journal);
+        self.say_closed(outcome, Some(message));
+    }
+}
+
+/// How the way back went.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// How many deeds were undone.
+    pub(super) undone: u32,
+    drifted: Vec<String>,
+    failed: Vec<String>,
+    irreversible: Vec<String>,
+}
+
+impl Settled {
+    /// Closes the journal, unless another attempt may do better. How the host ended, and what is left to say.
+    pub(super) fn settle(&self, journal: &mut Journal, probe: &Probe) -> (HostOutcome, Option<String>) {
+        let left = self.left();
+        let outcome = if left.is_some() { HostOutcome::NeedsRecovery } else { HostOutcome::RolledBack };
+        let done = match (&left, self.failed.is_empty()) {
+            (Some(left), false) => journal.attempted(left).map(|attempts| attempts >= ATTEMPTS_MAX),
+            _ => Ok(true),
+        };
+        match done.and_then(|done| if done { journal.close(probe, outcome, None) } else { Ok(()) }) {
+            Ok(()) => (outcome, left),
+            Err(fault) => {
+                let told = left.map_or_else(|| fault.to_string(), |left| format!("{left}; {fault}"));
+                (HostOutcome::NeedsRecovery, Some(told))
+            }
+        }
+    }
+
+    /// What is not as it was before.
+    fn left(&self) -> Option<String> {
+        let told = |what: &str, names: &[String]| {
+            let few = names[..names.len().min(NAMES_TOLD)].join(", ");
+            match names.len().saturating_sub(NAMES_TOLD) {
+                _ if names.is_empty() => None,
+                0 => Some(format!("{few} {what}")),
+                more => Some(format!("{few} and {more} more {what}")),
+            }
+        };
+        let parts: Vec<String> = [
+            told("could not be put back", &self.failed),
+            told("changed by someone else since, and left alone", &self.drifted),
+            told("cannot be undone", &self.irreversible),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}
+
+/// After so many attempts that failed, a run is settled as it is: someone has to look at it.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// How many names one sentence gives.
+const NAMES_TOLD: usize = 3;
+
+/// Where the way back of one deed leads.
+enum Step {
+    /// It is as it was before.
+    Before,
+    /// It is to be brought back, from this state.
+    Back(State),
+    /// Someone else has changed it.
+    Drifted(String),
+}
+
+/// What the way back needs.
+pub(super) struct WayBack<'a, W> {
+    pub(super) probe: &'a Probe,
+    pub(super) blobs: &'a Blobs,
+    pub(super) journal: &'a mut Journal,
+    pub(super) voice: &'a mut Voice<W>,
+}
+
+impl<W: Write> WayBack<'_, W> {
+    /// Goes all the way. What fails does not keep the rest from being put back.
+    pub(super) fn go(mut self) -> Settled {
+        let mut settled = Settled::default();
+        let open = |status: &Status| {
+            !matches!(status, Status::Undone(Undone::Undone | Undone::AlreadyBefore | Undone::Irreversible))
+        };
+        let todo: Vec<(Entry, Status)> =
+            self.journal.entries().iter().filter(|(_, status)| open(status)).rev().cloned().collect();
+        for group in todo.chunk_by(|(a, _), (b, _)| a.task == b.task && is_package(a) && is_package(b)) {
+            match &group[0].0.deed {
+                Deed::Change(_) => self.changes(group, &mut settled),
+                Deed::Act { act, undo } => self.act(&group[0], act, undo, &mut settled),
+            }
+        }
+        self.repeat(&todo, &mut settled);
+        settled
+    }
+
+    /// Puts back one change, or all packages of one task together.
+    fn changes(&mut self, group: &[(Entry, Status)], settled: &mut Settled) {
+        let mut back = Vec::new();
+        for (entry, status) in group {
+            let Deed::Change(change) = &entry.deed else { unreachable!("only changes are put back so") };
+            match self.look(entry, status, change) {
+                Ok(Step::Before) => self.already(entry, status, settled),
+                Ok(Step::Drifted(how)) => self.end(entry, Undone::Drifted(how), settled),
+                Ok(Step::Back(now)) => {
+                    let resource = change.resource.clone();
+                    back.push((entry, Change { resource, before: now, after: change.before.clone() }));
+                }
+                Err(why) => self.end(entry, Undone::Failed(why), settled),
+            }
+        }
+        if back.is_empty() {
+            return;
+        }
+        let entries: Vec<u32> = back.iter().map(|(entry, _)| entry.no).collect();
+        let changes: Vec<Change> = back.iter().map(|(_, change)| change.clone()).collect();
+        let tools = self.journal.tools_back(self.probe, self.blobs, &entries);
+        let brought = resources::converge(&tools, &changes);
+        for (entry, change) in back {
+            let how = match (&brought, self.check(&change)) {
+                (_, None) => Undone::Undone,
+                (Err(halt), Some(_)) => Undone::Failed(halt.to_string()),
+                (Ok(()), Some(why)) => Undone::Failed(why),
+            };
+            self.end(entry, how, settled);
+        }
+    }
+
+    /// Looks before anything is touched.
+    fn look(&self, entry: &Entry, status: &Status, change: &Change) -> Result<Step, String> {
+        let Change { resource, before, after } = change;
+        if *status != Status::Sealed
+            && let Resource::Path(path) = resource
+        {
+            let tools = self.journal.tools_back(self.probe, self.blobs, &[entry.no]);
+            tools.clear_temporary(path).map_err(|error| format!("clearing up beside {path}: {error}"))?;
+        }
+        let now = resources::observe(self.probe, resource).map_err(|halt| halt.to_string())?;
+        if resources::differences(&now, before).is_empty() {
+            return Ok(Step::Before);
+        }
+        let differs = resources::differences(after, &now);
+        let is_ours = differs.is_empty() || *status != Status::Sealed && may_be_ours(entry, before, after, &now);
+        if !is_ours {
+            let told: Vec<String> =
+                differs.iter().map(|d| format!("{}: {} → {}", d.attribute, d.before, d.after)).collect();
+            return Ok(Step::Drifted(told.join("; ")));
+        }
+        match self.strangers_in(resource, before, &now) {
+            Some(stranger) => Ok(Step::Drifted(format!("it now holds {stranger}"))),
+            None => Ok(Step::Back(now)),
+        }
+    }
+
+    /// What someone has put into a directory that is to go.
+    fn strangers_in(&self, resource: &Resource, before: &State, now: &State) -> Option<String> {
+        let is_directory = |state: &State| matches!(state, State::Path(PathState::Directory { .. }));
+        match resource {
+            Resource::Path(path) if is_directory(now) && !is_directory(before) => {
+                self.probe.list(path).ok()?.first().map(ToString::to_string)
+            }
+            _ => None,
+        }
+    }
+
+    /// Why a resource is not as it was before, if it is not.
+    fn check(&self, change: &Change) -> Option<String> {
+        match resources::observe(self.probe, &change.resource) {
+            Ok(now) => {
+                let differs = resources::differences(&now, &change.after);
+                let told: Vec<String> =
+                    differs.iter().map(|d| format!("{} is {}, not {}", d.attribute, d.before, d.after)).collect();
+                (!differs.is_empty()).then(|| told.join("; "))
+            }
+            Err(halt) => Some(halt.to_string()),
+        }
+    }
+
+    /// It is as it was before. If it had never been begun, there is nothing to say.
+    fn already(&mut self, entry: &Entry, status: &Status, settled: &mut Settled) {
+        match status {
+            Status::Armed => {
+                let _the_disk_has_failed = self.journal.undone(entry.no, Undone::AlreadyBefore);
+            }
+            _ => self.end(entry, Undone::AlreadyBefore, settled),
+        }
+    }
+
+    fn act(&mut self, (entry, status): &(Entry, Status), act: &Act, undo: &Undo, settled: &mut Settled) {
+        let how = match undo {
+            Undo::Run(command) => self.run(entry, act, command),
+            // Its own failure has been told; what it did until then nobody knows.
+            Undo::Irreversible if *status == Status::Missed => return,
+            Undo::Irreversible => Undone::Irreversible,
+            Undo::Repeat => return,
+        };
+        self.end(entry, how, settled);
+    }
+
+    /// Restarts and reloads once more what was restarted or reloaded, now that everything else is back.
+    fn repeat(&mut self, todo: &[(Entry, Status)], settled: &mut Settled) {
+        let mut done: Vec<(&Act, Undone)> = Vec::new();
+        for (entry, _) in todo.iter().rev() {
+            let Deed::Act { act, undo: Undo::Repeat } = &entry.deed else { continue };
+            let how = match done.iter().find(|(own, _)| *own == act) {
+                Some((_, how)) => how.clone(),
+                None => self.run(entry, act, &command_of(act, &self.probe.facts().init)),
+            };
+            done.push((act, how.clone()));
+            self.end(entry, how, settled);
+        }
+    }
+
+    fn run(&self, entry: &Entry, act: &Act, command: &CommandSpec) -> Undone {
+        let tools = self.journal.tools_back(self.probe, self.blobs, &[entry.no]);
+        match tools.act(command) {
+            Ok(output) if command.accepts(&output) => Undone::Undone,
+            Ok(output) => {
+                let undo = if matches!(act, Act::Run(_)) { Act::Run(command.clone()) } else { act.clone() };
+                Undone::Failed(failure(&undo, &output))
+            }
+            Err(error) => Undone::Failed(error.to_string()),
+        }
+    }
+
+    /// Keeps and tells how it went.
+    fn end(&mut self, entry: &Entry, how: Undone, settled: &mut Settled) {
+        let name = match &entry.deed {
+            Deed::Change(change) => change.resource.to_string(),
+            Deed::Act { act, .. } => crate::agent::deeds::words_of(act),
+        };
+        match &how {
+            Undone::Undone => settled.undone += 1,
+            Undone::AlreadyBefore => {}
+            Undone::Drifted(_) => settled.drifted.push(name),
+            Undone::Irreversible => settled.irreversible.push(name),
+            Undone::Failed(_) => settled.failed.push(name),
+        }
+        // Where the disk takes no more records, the way back goes on: closing the journal will tell.
+        let _the_disk_has_failed = self.journal.undone(entry.no, how.clone());
+        let report = Box::new(report::of(&entry.deed, None, entry.sensitive));
+        self.voice.say(FromAgent::Undone { no: entry.task, report, how });
+    }
+}
+
+/// Whether a state that is neither before nor after may be what a deed of ours has left half done. Programs that
+/// change packages, services, users and groups leave states of their own.
+fn may_be_ours(entry: &Entry, before: &State, after: &State, now: &State) -> bool {
+    match (before, after, now) {
+        (State::Path(before), State::Path(after), State::Path(now)) => {
+            path::is_between(before, after, now, entry.in_place)
+        }
+        _ => true,
+    }
+}
+
+fn is_package(entry: &Entry) -> bool {
+    matches!(&entry.deed, Deed::Change(Change { resource: Resource::Package(_), .. }))
+}

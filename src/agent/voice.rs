@@ -1,0 +1,134 @@
+//! What the agent says to the controller.
+
+use std::io::Write;
+
+use crate::{
+    model::{
+        change::{Deed, DeedReport},
+        event::{Capped, Output},
+        state::{PathState, State},
+    },
+    target::process::Running,
+    wire::{
+        FrameWriter, FromAgent,
+        frame::PAYLOAD_BYTES_MAX,
+        message::{HELLO_MAGIC, TaskEnd},
+    },
+};
+
+/// Bytes that one stream of an output is cut to where a message would be too long.
+const SHORT_TEXT_BYTES: usize = 16 * 1024;
+
+/// Mounts that are told where a hello would be too long.
+const MOUNTS_FEW: usize = 64;
+
+/// The agent's end of the pipe. When nobody listens any more, it falls silent.
+pub(super) struct Voice<W> {
+    pipe: W,
+    frames: FrameWriter<FromAgent>,
+    running: Running,
+    silent: bool,
+}
+
+impl<W: Write> Voice<W> {
+    /// Clears its throat.
+    pub(super) fn begin(pipe: W, running: Running) -> Self {
+        let mut voice = Voice { pipe, frames: FrameWriter::default(), running, silent: false };
+        voice.write(HELLO_MAGIC);
+        voice
+    }
+
+    /// Says something. Where the pipe is broken, the controller counts as lost.
+    pub(super) fn say(&mut self, message: FromAgent) {
+        let mut bytes = Vec::new();
+        self.frames.push(&fit(message), &mut bytes);
+        self.write(&bytes);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if !self.silent && self.pipe.write_all(bytes).and_then(|()| self.pipe.flush()).is_err() {
+            self.silent = true;
+            self.running.lose();
+        }
+    }
+}
+
+/// How many bytes a message is on the wire.
+pub(super) fn size(message: &impl serde::Serialize) -> usize {
+    postcard::to_stdvec(message).map_or(usize::MAX, |bytes| bytes.len())
+}
+
+/// The message, made lighter step by step until it fits into a frame.
+fn fit(mut message: FromAgent) -> FromAgent {
+    for lighten in [drop_diffs, shorten_output, drop_values, drop_deeds] {
+        if size(&message) <= PAYLOAD_BYTES_MAX {
+            break;
+        }
+        lighten(&mut message);
+    }
+    message
+}
+
+fn reports(message: &mut FromAgent) -> &mut [DeedReport] {
+    match message {
+        FromAgent::Done { report, .. } | FromAgent::Undone { report, .. } => std::slice::from_mut(report),
+        FromAgent::Ended(end) => &mut end.deeds,
+        _ => &mut [],
+    }
+}
+
+fn drop_diffs(message: &mut FromAgent) {
+    reports(message).iter_mut().for_each(|report| report.diff = None);
+}
+
+fn shorten_output(message: &mut FromAgent) {
+    if let FromAgent::Ended(end) = message {
+        let TaskEnd { output, data, message, .. } = &mut **end;
+        if let Some(Output { stdout, stderr, .. }) = output {
+            shorten(stdout);
+            shorten(stderr);
+        }
+        if data.len() > SHORT_TEXT_BYTES {
+            data.clear();
+        }
+        if let Some(message) = message {
+            cut(message);
+        }
+    }
+    if let FromAgent::Hello(hello) = message {
+        hello.facts.mounts.truncate(MOUNTS_FEW);
+    }
+}
+
+fn shorten(stream: &mut Capped) {
+    if stream.text.len() > SHORT_TEXT_BYTES {
+        cut(&mut stream.text);
+        stream.cut = true;
+    }
+}
+
+fn cut(text: &mut String) {
+    let end = (0..=SHORT_TEXT_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or(0));
+}
+
+/// Leaves out the values of extended attributes.
+fn drop_values(message: &mut FromAgent) {
+    for report in reports(message) {
+        let Deed::Change(change) = &mut report.deed else { continue };
+        for state in [&mut change.before, &mut change.after] {
+            if let State::Path(PathState::File { meta, .. } | PathState::Directory { meta }) = state {
+                meta.xattrs.values_mut().for_each(|value| value.0.clear());
+            }
+        }
+    }
+}
+
+/// The last resort. What a plan would do is told in pieces before it comes to this.
+fn drop_deeds(message: &mut FromAgent) {
+    match message {
+        FromAgent::Ended(end) => end.deeds.clear(),
+        FromAgent::Done { report, .. } | FromAgent::Undone { report, .. } => report.differences.clear(),
+        _ => {}
+    }
+}

@@ -1,0 +1,441 @@
+//! Whole runs of an agent: plan, apply, twice is once, the way back, a lost controller, recovery.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod agent_support;
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    time::{Duration, Instant},
+};
+
+use agent_support::{Controller, Host, sh, shell};
+use rollbook::{
+    model::{
+        change::{Deed, UndoKind},
+        event::{HostOutcome, Mode, StepOutcome, Undone},
+        runbook::{OnFailure, Retry},
+    },
+    wire::{FromAgent, ToAgent},
+};
+use serde_json::json;
+
+/// A host with something of everything.
+fn lived_in() -> Host {
+    let host = Host::new();
+    host.write("etc/app.conf", "one\ntwo\n");
+    fs::set_permissions(host.root().join("etc/app.conf"), fs::Permissions::from_mode(0o640)).unwrap();
+    rustix::fs::setxattr(host.root().join("etc/app.conf"), "user.kept", b"yes", rustix::fs::XattrFlags::empty())
+        .unwrap();
+    fs::hard_link(host.root().join("etc/app.conf"), host.root().join("etc/second.conf")).unwrap();
+    let old = std::time::UNIX_EPOCH + Duration::new(1_600_000_000, 123);
+    fs::File::open(host.root().join("etc/app.conf")).unwrap().set_modified(old).unwrap();
+    host.write("srv/old/a/b/deep", "deep");
+    host.write("srv/old/a/top", "top");
+    symlink("a/top", host.root().join("srv/old/link")).unwrap();
+    host
+}
+
+/// Nine steps of all sorts that change a lived-in host.
+fn nine_steps(controller: &mut Controller) {
+    controller.task("copy", json!({"dest": "/etc/app.conf", "content": "one\nTWO\n", "mode": "0600"}));
+    controller.task("file", json!({"path": "/srv/new/x/y", "state": "directory", "mode": "2750"}));
+    controller.task("copy", json!({"dest": "/srv/new/x/y/file", "content": "new\n"}));
+    controller.task("file", json!({"path": "/srv/old", "state": "absent"}));
+    controller.task("file", json!({"path": "/srv/current", "state": "link", "src": "new/x"}));
+    controller.task("lineinfile", json!({"path": "/etc/app.conf", "line": "three"}));
+    controller.task("file", json!({"path": "/etc/second.conf", "mode": "0604"}));
+    controller.task("file", json!({"path": "/etc/empty", "state": "touch"}));
+    controller.task("file", json!({"path": "/srv/current", "state": "absent"}));
+}
+
+#[test]
+fn a_plan_says_what_an_apply_does_and_writes_nothing() {
+    let host = lived_in();
+    let before = host.picture();
+    let mut controller = host.connect();
+    controller.open(Mode::Plan, 1);
+    nine_steps(&mut controller);
+    let plan = controller.close();
+    assert_eq!(plan.closed().outcome, HostOutcome::Succeeded);
+    assert_eq!(host.picture(), before);
+    assert!(!host.store_path().exists(), "a plan has written to the store");
+    controller.open(Mode::Apply, 2);
+    nine_steps(&mut controller);
+    let apply = controller.close();
+    assert_eq!(apply.closed().outcome, HostOutcome::Succeeded, "{apply:?}");
+    assert_eq!(apply.closed().counts.changed, 9);
+    assert_eq!(plan.outcomes(), apply.outcomes());
+    let planned: Vec<_> = plan.ends().iter().flat_map(|end| end.deeds.clone()).collect();
+    let done: Vec<_> = apply
+        .messages
+        .iter()
+        .filter_map(|message| match message {
+            FromAgent::Done { report, .. } => Some((**report).clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(planned, done);
+    assert!(planned[0].diff.as_deref().unwrap().contains("-two\n+TWO\n"));
+    assert_eq!(host.read("etc/app.conf"), "one\nTWO\nthree\n");
+    controller.hang_up();
+}
+
+#[test]
+fn twice_is_once() {
+    let host = lived_in();
+    let mut controller = host.connect();
+    for (letter, changed) in [(1, 8), (2, 0)] {
+        controller.open(Mode::Apply, letter);
+        nine_steps_without_last(&mut controller);
+        let told = controller.close();
+        assert_eq!(
+            (told.closed().outcome, told.closed().counts.changed),
+            (HostOutcome::Succeeded, changed),
+            "{told:?}"
+        );
+    }
+    assert_eq!(
+        fs::read_dir(host.store_path().join("runs")).unwrap().count(),
+        1,
+        "a run that changed nothing left something"
+    );
+    controller.hang_up();
+}
+
+fn nine_steps_without_last(controller: &mut Controller) {
+    controller.task("file", json!({"path": "/srv/new/x/y", "state": "directory", "mode": "2750"}));
+    controller.task("copy", json!({"dest": "/srv/new/x/y/file", "content": "new\n"}));
+    controller.task("file", json!({"path": "/srv/old", "state": "absent"}));
+    controller.task("file", json!({"path": "/srv/current", "state": "link", "src": "new/x"}));
+    controller.task("lineinfile", json!({"path": "/etc/app.conf", "line": "three"}));
+    controller.task("file", json!({"path": "/etc/second.conf", "mode": "0604"}));
+    controller.task("file", json!({"path": "/etc/empty", "state": "touch"}));
+    controller.task("shell", json!({"cmd": "true", "creates": "/etc/app.conf"}));
+    controller.task("copy", json!({"dest": "/etc/third.conf", "content": ""}));
+}
+
+#[test]
+fn a_failure_at_the_end_puts_everything_exactly_back() {
+    let host = lived_in();
+    let before = host.picture();
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    nine_steps(&mut controller);
+    controller.task("fail", json!({"msg": "enough"}));
+    controller.task("copy", json!({"dest": "/etc/never", "content": "never"}));
+    let told = controller.listen();
+    assert_eq!(told.closed().outcome, HostOutcome::RolledBack, "{told:?}");
+    assert!(told.closed().message.as_deref().unwrap().contains("enough"));
+    assert!(told.undone().iter().all(|how| **how == Undone::Undone), "{:?}", told.undone());
+    assert_eq!(told.closed().counts.undone as usize, told.undone().len());
+    assert_eq!(host.picture(), before);
+    assert_eq!(host.store().unsettled().unwrap(), None);
+    controller.hang_up();
+}
+
+#[test]
+fn with_stop_what_was_done_stays() {
+    let host = lived_in();
+    let mut controller = host.connect();
+    controller.open_with(Mode::Apply, 1, OnFailure::Stop);
+    controller.task("copy", json!({"dest": "/etc/new", "content": "new"}));
+    controller.task("fail", json!({"msg": "enough"}));
+    let told = controller.listen();
+    assert_eq!(told.closed().outcome, HostOutcome::Failed);
+    assert_eq!(host.read("etc/new"), "new");
+    controller.open(Mode::Apply, 2);
+    assert_eq!(controller.close().closed().outcome, HostOutcome::Succeeded);
+    controller.hang_up();
+}
+
+#[test]
+fn what_someone_else_changed_since_is_left_alone_and_named() {
+    let host = lived_in();
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    controller.task("copy", json!({"dest": "/etc/app.conf", "content": "ours"}));
+    controller.task("copy", json!({"dest": "/etc/other.conf", "content": "ours"}));
+    controller.task("file", json!({"path": "/srv/made", "state": "directory"}));
+    let theirs = host.root().join("etc/app.conf");
+    let stray = host.root().join("srv/made/stray");
+    controller.task("shell", shell(&format!("echo theirs > {}; echo x > {}", theirs.display(), stray.display())));
+    controller.task("fail", json!({"msg": "enough"}));
+    let told = controller.listen();
+    assert_eq!(told.closed().outcome, HostOutcome::NeedsRecovery);
+    let hows = told.undone();
+    assert!(
+        matches!(hows[..], [Undone::Irreversible, Undone::Drifted(_), Undone::Undone, Undone::Drifted(_)]),
+        "{hows:?}"
+    );
+    assert_eq!(host.read("etc/app.conf"), "theirs\n");
+    assert!(!host.has("etc/other.conf") && host.has("srv/made/stray"));
+    assert!(told.closed().message.as_deref().unwrap().contains("/etc/app.conf"));
+    controller.hang_up();
+}
+
+#[test]
+fn commands_are_undone_by_their_undo_and_the_failed_one_too() {
+    let host = Host::new();
+    let log = host.root().join("log");
+    let note = |word: &str| format!("echo {word} >> {}", log.display());
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    controller.task_with("shell", shell(&note("one")), |task| task.undo = Some(sh(&note("undo-one"))));
+    controller.task_with("shell", shell(&format!("{}; exit 3", note("two"))), |task| {
+        task.undo = Some(sh(&note("undo-two")));
+    });
+    let told = controller.listen();
+    assert_eq!(told.closed().outcome, HostOutcome::RolledBack, "{told:?}");
+    assert_eq!(host.read("log"), "one\ntwo\nundo-two\nundo-one\n");
+    let failed = told.ends()[1];
+    assert_eq!(failed.output.as_ref().unwrap().code, Some(3));
+    assert!(failed.message.as_deref().unwrap().contains("ended with code 3"));
+    controller.hang_up();
+}
+
+#[test]
+fn a_failed_command_without_undo_does_not_need_recovery_and_a_done_one_does() {
+    let host = Host::new();
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    controller.task("copy", json!({"dest": "/file", "content": "x"}));
+    controller.task("command", json!({"cmd": "false"}));
+    assert_eq!(controller.listen().closed().outcome, HostOutcome::RolledBack);
+    controller.open(Mode::Apply, 2);
+    controller.task("command", json!({"cmd": "true"}));
+    controller.task("command", json!({"cmd": "false"}));
+    let told = controller.listen();
+    assert_eq!(told.closed().outcome, HostOutcome::NeedsRecovery);
+    assert_eq!(told.undone(), [&Undone::Irreversible]);
+    controller.hang_up();
+}
+
+#[test]
+fn a_lost_controller_is_a_reason_to_put_everything_back() {
+    let host = lived_in();
+    let before = host.picture();
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    nine_steps(&mut controller);
+    controller.await_message(|message| matches!(message, FromAgent::Ended(end) if end.no.step == 8));
+    assert_ne!(host.picture(), before);
+    controller.hang_up();
+    assert_eq!(host.picture(), before);
+    assert_eq!(host.store().unsettled().unwrap(), None);
+}
+
+#[test]
+fn a_lost_controller_ends_a_command_that_would_take_long() {
+    let host = Host::new();
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    controller.task("copy", json!({"dest": "/file", "content": "x"}));
+    controller.task("command", json!({"cmd": "sleep 300"}));
+    controller.await_message(|message| matches!(message, FromAgent::Started(no) if no.step == 1));
+    let started = Instant::now();
+    controller.hang_up();
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(!host.has("file"));
+}
+
+#[test]
+fn cancelling_ends_the_command_and_unwinds() {
+    let host = Host::new();
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    controller.task("copy", json!({"dest": "/file", "content": "x"}));
+    controller.task("command", json!({"cmd": "sleep 300"}));
+    controller.await_message(|message| matches!(message, FromAgent::Started(no) if no.step == 1));
+    std::thread::sleep(Duration::from_millis(100));
+    controller.tell(&ToAgent::Cancel);
+    let told = controller.listen();
+    assert_eq!(told.closed().outcome, HostOutcome::RolledBack);
+    assert_eq!(told.ends()[0].message.as_deref(), Some("it was cancelled"));
+    assert!(!host.has("file"));
+    controller.hang_up();
+}
+
+#[test]
+fn the_controller_can_ask_for_the_way_back() {
+    let host = lived_in();
+    let before = host.picture();
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    nine_steps(&mut controller);
+    controller.tell(&ToAgent::Unwind);
+    assert_eq!(controller.listen().closed().outcome, HostOutcome::RolledBack);
+    assert_eq!(host.picture(), before);
+    controller.hang_up();
+}
+
+#[test]
+fn large_contents_are_asked_for_only_where_they_differ() {
+    let host = Host::new();
+    let large: String = (0..200_000).map(|n| format!("{n}\n")).collect();
+    let mut controller = host.connect();
+    for (letter, needs) in [(1, 1), (2, 0)] {
+        controller.open(Mode::Apply, letter);
+        controller.task("copy", json!({"dest": "/large", "content": large}));
+        let told = controller.close();
+        assert_eq!(told.closed().outcome, HostOutcome::Succeeded, "{:?}", told.closed());
+        let asked = told.messages.iter().filter(|message| matches!(message, FromAgent::Need(_))).count();
+        assert_eq!(asked, needs);
+    }
+    assert_eq!(host.read("large"), large);
+    controller.open(Mode::Plan, 3);
+    controller.task("copy", json!({"dest": "/other", "content": large}));
+    let told = controller.close();
+    assert_eq!(told.outcomes(), [StepOutcome::Changed]);
+    assert!(told.messages.iter().all(|message| !matches!(message, FromAgent::Need(_))));
+    controller.hang_up();
+}
+
+#[test]
+fn handlers_run_when_they_are_woken_and_only_then() {
+    let host = Host::new();
+    let mut controller = host.connect();
+    for (letter, outcome) in [(1, StepOutcome::Changed), (2, StepOutcome::Skipped)] {
+        controller.open(Mode::Apply, letter);
+        controller.task_with("copy", json!({"dest": "/file", "content": "x"}), |task| task.notify = vec![1]);
+        controller.task_with("command", json!({"cmd": "true"}), |task| task.only_if_notified = true);
+        assert_eq!(controller.close().outcomes()[1], outcome);
+    }
+    controller.hang_up();
+}
+
+#[test]
+fn new_content_is_judged_before_it_is_in_place() {
+    let host = lived_in();
+    let before = host.picture();
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    controller.task("copy", json!({"dest": "/etc/app.conf", "content": "good\n", "validate": "grep -q good %s"}));
+    controller.task("copy", json!({"dest": "/etc/app.conf", "content": "bad\n", "validate": "grep good %s"}));
+    let told = controller.listen();
+    assert_eq!(told.outcomes(), [StepOutcome::Changed, StepOutcome::Failed]);
+    assert!(told.ends()[1].message.as_deref().unwrap().contains("refused it"));
+    assert_eq!(host.picture(), before);
+    controller.open(Mode::Apply, 2);
+    controller.task("copy", json!({"dest": "/etc/app.conf", "content": "in place\n", "validate": "false"}));
+    assert_eq!(controller.listen().closed().outcome, HostOutcome::RolledBack);
+    assert_eq!(host.picture(), before);
+    controller.hang_up();
+}
+
+#[test]
+fn retries_and_deadlines_are_kept() {
+    let host = Host::new();
+    let count = host.root().join("count");
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    let script = format!("echo x >> {0}; test $(wc -l < {0}) -ge 3", count.display());
+    controller.task_with("shell", shell(&script), |task| task.retry = Some(Retry { times: 5, delay_ms: 10 }));
+    controller.task_with("command", json!({"cmd": "sleep 60"}), |task| task.timeout_s = Some(1));
+    let told = controller.listen();
+    assert_eq!(told.outcomes(), [StepOutcome::Changed, StepOutcome::Failed]);
+    assert_eq!(told.ends()[0].attempts, 3);
+    assert!(told.ends()[1].message.as_deref().unwrap().contains("its time was over"), "{:?}", told.ends()[1]);
+    controller.hang_up();
+}
+
+#[test]
+fn a_guard_that_still_sees_work_fails_the_step() {
+    let host = Host::new();
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    controller.task("command", json!({"cmd": "true", "creates": "/never/made"}));
+    let told = controller.listen();
+    assert_eq!(told.outcomes(), [StepOutcome::Failed]);
+    assert!(told.ends()[0].message.as_deref().unwrap().contains("guard"));
+    controller.hang_up();
+}
+
+#[test]
+fn of_a_sensitive_task_nothing_is_told() {
+    let host = Host::new();
+    host.write("file", "hunter1");
+    let mut controller = host.connect();
+    for mode in [Mode::Plan, Mode::Apply] {
+        controller.open(mode, 1);
+        controller.task_with("copy", json!({"dest": "/file", "content": "hunter2"}), |task| task.sensitive = true);
+        controller.task_with("shell", json!({"cmd": "cat; echo hunter2 >&2", "stdin": "hunter2"}), |task| {
+            task.sensitive = true;
+            task.undo = Some(sh("echo hunter2"));
+            task.environment.insert("PASSWORD".into(), "hunter2".into());
+        });
+        controller.task("shell", json!({"cmd": "cat > /dev/null", "stdin": "hunter2"}));
+        let told = controller.close();
+        let text = format!("{told:?}");
+        assert_eq!(told.closed().outcome, HostOutcome::Succeeded, "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(!text.contains(&rollbook::base::Digest::of(b"hunter2").short()), "{text}");
+    }
+    controller.hang_up();
+}
+
+#[test]
+fn an_open_run_is_told_and_settled() {
+    let host = lived_in();
+    let before = host.picture();
+    let mut first = host.connect();
+    first.open(Mode::Apply, 1);
+    nine_steps(&mut first);
+    first.await_message(|message| matches!(message, FromAgent::Ended(end) if end.no.step == 8));
+    let mut second = host.connect();
+    assert!(second.hello.open_run.as_ref().unwrap().alive);
+    second.open(Mode::Apply, 2);
+    let refused = second.listen();
+    assert_eq!(refused.closed().outcome, HostOutcome::Failed);
+    assert!(refused.closed().message.as_deref().unwrap().contains("of ann is at work"));
+    first.hang_up();
+    assert_eq!(host.picture(), before);
+    second.tell(&ToAgent::Recover);
+    assert_eq!(second.listen().closed().outcome, HostOutcome::Succeeded);
+    second.hang_up();
+}
+
+#[test]
+fn the_undo_kind_is_told_before_anything_is_done() {
+    let host = Host::new();
+    let mut controller = host.connect();
+    controller.open(Mode::Plan, 1);
+    controller.task_with("command", json!({"cmd": "true"}), |task| task.undo = Some(sh("true")));
+    controller.task("command", json!({"cmd": "true"}));
+    controller.task("copy", json!({"dest": "/file", "content": "x"}));
+    let told = controller.close();
+    let kinds: Vec<UndoKind> = told.ends().iter().map(|end| end.deeds[0].undo).collect();
+    assert_eq!(kinds, [UndoKind::Command, UndoKind::Irreversible, UndoKind::Restore]);
+    assert!(matches!(told.ends()[0].deeds[0].deed, Deed::Act { .. }));
+    controller.hang_up();
+}
+
+#[test]
+fn a_plan_too_large_for_one_message_is_told_in_pieces() {
+    let host = Host::new();
+    for n in 0..5000 {
+        host.write(&format!("tree/with/a/rather/long/path/{n:0100}"), "");
+    }
+    let mut controller = host.connect();
+    controller.open(Mode::Plan, 1);
+    controller.task("file", json!({"path": "/tree", "state": "absent"}));
+    let told = controller.close();
+    let before = told.messages.iter().filter(|message| matches!(message, FromAgent::Done { .. })).count();
+    assert_eq!(before + told.ends()[0].deeds.len(), 5006);
+    assert!(before > 0);
+    controller.hang_up();
+}
+
+#[test]
+fn garbage_from_the_controller_is_a_lost_controller() {
+    let host = Host::new();
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    controller.task("copy", json!({"dest": "/file", "content": "x"}));
+    controller.await_message(|message| matches!(message, FromAgent::Ended(_)));
+    assert!(host.has("file"));
+    std::io::Write::write_all(controller.to_agent.as_mut().unwrap(), &[0xff; 64]).unwrap();
+    controller.hang_up();
+    assert!(!host.has("file"));
+}
