@@ -23,11 +23,46 @@ pub struct Host {
     /// Its name.
     pub name: HostName,
     /// The groups that it is in, `all` first, outer before inner.
-    pub groups: Vec<String>,
+    pub groups: Arc<[String]>,
     /// Its variables: all, groups from the outside in, the host's own. Connection values are not among them.
-    pub vars: BTreeMap<Arc<str>, Arc<Node>>,
+    pub vars: HostVars,
     /// How it is reached.
     pub connection: Connection,
+}
+
+/// Variables by name, as written in the inventory.
+pub type InventoryVars = BTreeMap<Arc<str>, Arc<Node>>;
+
+/// A host's variables. What its groups give is shared by all hosts of the same groups.
+#[derive(Clone, Debug, Default)]
+pub struct HostVars {
+    shared: Arc<InventoryVars>,
+    own: InventoryVars,
+}
+
+impl HostVars {
+    /// The groups' variables, and the host's own, which hide them.
+    pub fn new(shared: Arc<InventoryVars>, own: InventoryVars) -> Self {
+        HostVars { shared, own }
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&Node> {
+        self.own.get(name).or_else(|| self.shared.get(name)).map(|node| &**node)
+    }
+
+    /// Every name with its value, once, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Node)> {
+        let mut all: Vec<_> = self.shared.iter().filter(|(name, _)| !self.own.contains_key(*name)).collect();
+        all.extend(&self.own);
+        all.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        all.into_iter().map(|(name, node)| (name, &**node))
+    }
+
+    /// Every name, once, sorted.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.iter().map(|(name, _)| name)
+    }
 }
 
 /// How a host is reached. `None` leaves it to the transport's default (for ssh: ssh_config's, then ssh's own).

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fs, sync::Arc};
 use serde_json::json;
 
 use super::*;
-use crate::model::inventory::{Connection, Host};
+use crate::model::inventory::{Connection, Host, HostVars};
 
 fn place() -> Place {
     Place { file: "book.yml".into(), line: 7, column: 11, width: 1 }
@@ -18,8 +18,8 @@ fn host(vars: &[(&str, Data)]) -> Arc<Host> {
     let node = |data: &Data| Arc::new(Node::from_data(data, &place()));
     Arc::new(Host {
         name: "web1".into(),
-        groups: vec!["all".into(), "web".into()],
-        vars: vars.iter().map(|(name, data)| ((*name).into(), node(data))).collect(),
+        groups: ["all".to_owned(), "web".to_owned()].into(),
+        vars: HostVars::new(Arc::default(), vars.iter().map(|(name, data)| ((*name).into(), node(data))).collect()),
         connection: Connection::default(),
     })
 }

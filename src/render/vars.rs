@@ -81,7 +81,7 @@ impl Vars {
 impl Layer {
     fn find(&self, name: &str) -> Option<Definition<'_>> {
         match self {
-            Layer::Host(host) => host.vars.get(name).map(|node| Definition::Node(node)),
+            Layer::Host(host) => host.vars.get(name).map(Definition::Node),
             Layer::Written(layer) => layer.0.get(name).map(Definition::Node),
             Layer::Given(set) => set.get(name).map(Definition::Data),
         }

@@ -1,47 +1,73 @@
-//! Inventories: hosts and groups from Ansible's YAML format.
+//! Inventories in Ansible's YAML format, with `group_vars/` and `host_vars/` beside them. The format's reference is
+//! docs/inventory-format.md.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+mod beside;
+mod level;
+mod merge;
+mod range;
+mod setting;
+mod tree;
+
+use std::path::Path;
 
 use crate::{
-    base::{Digest, Faults},
-    model::{
-        decode::{self, Fields},
-        ids::HostName,
-        inventory::{Connection, Host, Inventory, Transport},
-        node::Node,
-    },
-    syntax::yaml,
+    base::{Digest, Fault, Faults},
+    model::{inventory::Inventory, node::Node},
+    syntax::{inventory::tree::Tree, yaml},
 };
 
-/// Reads an inventory.
+/// Hosts that one inventory may have.
+pub const HOSTS_MAX: usize = 200_000;
+
+/// Reads an inventory and the variables beside it. Gives also every file that was read, with its digest. All faults
+/// are given, in the order of the files.
 pub fn load(path: &Path) -> Result<(Inventory, Vec<(String, Digest)>), Faults> {
-    let text = yaml::text_of(path)?;
-    let node = yaml::parse(&path.to_string_lossy(), &text)?;
-    let mut hosts = Vec::new();
-    for entry in node.child("all").and_then(|all| all.child("hosts")).and_then(Node::as_map).unwrap_or_default() {
-        let mut connection = Connection::default();
-        let mut vars = BTreeMap::new();
-        if entry.value.as_map().is_some() {
-            let mut fields = Fields::of(&entry.value, "a host")?;
-            connection.address = fields.text("address").map(|text| text.value);
-            connection.user = fields.text("user").map(|text| text.value);
-            connection.key_file = fields.text("key_file").map(|text| text.value);
-            connection.known_hosts =
-                fields.read("known_hosts", decode::texts).map(|files| files.into_iter().map(|f| f.value).collect());
-            connection.port = fields.text("port").and_then(|text| text.value.parse().ok());
-            connection.transport = match fields.text("transport").map(|text| text.value).as_deref() {
-                Some("local") => Transport::Local,
-                Some("openssh") => Transport::Openssh,
-                _ => Transport::Ssh2,
-            };
-            for entry in entry.value.as_map().unwrap_or_default() {
-                vars.insert(entry.key.as_str().into(), entry.value.clone().into());
-            }
-        }
-        let name = HostName::from(entry.key.as_str());
-        hosts.push(Arc::new(Host { name, groups: vec!["all".into()], vars, connection }));
+    let name = path.to_string_lossy();
+    if path.is_dir() {
+        let fault = Fault::input(format!("{name} is a directory, and inventory directories are not supported"));
+        return Err(fault.hint("give a file, as in `-i inventories/prod.yml`").into());
     }
-    let names = hosts.iter().map(|host| host.name.clone()).collect();
-    let groups = [("all".to_owned(), names)].into();
-    Ok((Inventory { hosts, groups }, vec![(path.to_string_lossy().into_owned(), Digest::of(text.as_bytes()))]))
+    let text = yaml::text_of(path)?;
+    let mut read = vec![(name.to_string(), Digest::of(text.as_bytes()))];
+    let mut faults = Faults::default();
+    let tree = faults.keep(tree_of(&name, &text));
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let beside = tree.as_ref().and_then(|tree| faults.keep(beside::read(folder, tree, &mut read)));
+    let inventory = tree.zip(beside).and_then(|(tree, beside)| faults.keep(merge::merge(&tree, &beside)));
+    let inventory = inventory.unwrap_or_default();
+    faults.or((inventory, read))
 }
+
+/// Reads an inventory's text alone.
+pub fn parse(file: &str, text: &str) -> Result<Inventory, Faults> {
+    merge::merge(&tree_of(file, text)?, &beside::Beside::default())
+}
+
+fn tree_of(file: &str, text: &str) -> Result<Tree, Faults> {
+    let node = yaml::parse(file, text).map_err(|faults| explain_ini(text, faults))?;
+    Tree::read(&node).map_err(|faults| if looks_like_ini(&node, text) { explain_ini(text, faults) } else { faults })
+}
+
+fn looks_like_ini(node: &Node, text: &str) -> bool {
+    node.as_map().is_none() && text.lines().any(is_section)
+}
+
+fn is_section(line: &str) -> bool {
+    let inner = line.trim().strip_prefix('[').and_then(|line| line.strip_suffix(']'));
+    inner.is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-:.".contains(c)))
+}
+
+/// Says it when the file is an inventory of Ansible's older format.
+fn explain_ini(text: &str, mut faults: Faults) -> Faults {
+    if text.lines().any(is_section)
+        && let Some(fault) = faults.0.first_mut()
+    {
+        fault
+            .hints
+            .push("this looks like an INI inventory; `ansible-inventory -i FILE --list -y` writes it as YAML".into());
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests;

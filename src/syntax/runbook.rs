@@ -10,7 +10,7 @@ use crate::{
     model::{
         decode::{self, Fields},
         inventory::Become,
-        node::{Node, Value},
+        node::{Entry, Node, Value},
         runbook::{KindWord, OnFailure, Runbook, Step},
     },
     syntax::yaml,
@@ -101,15 +101,22 @@ pub(super) fn read_vars(node: &Node) -> Result<Vec<(String, Node)>, Faults> {
     })?;
     let mut faults = Faults::default();
     for entry in entries {
-        if RESERVED.contains(&&*entry.key) {
-            let message = format!("a variable cannot be called `{}`: templates find other things there", entry.key);
-            faults.push(Fault::input(message).at(&entry.key_place));
-        } else if !is_identifier(&entry.key) {
-            let fault = Fault::input(format!("`{}` is no variable name", entry.key)).at(&entry.key_place);
-            faults.push(fault.hint("use letters, digits and underscores, not beginning with a digit"));
-        }
+        faults.keep(check_var_name(entry));
     }
     faults.or(entries.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect())
+}
+
+/// Whether a variable can have this name.
+pub(super) fn check_var_name(entry: &Entry) -> Result<(), Fault> {
+    if RESERVED.contains(&&*entry.key) {
+        let message = format!("a variable cannot be called `{}`: templates find other things there", entry.key);
+        return Err(Fault::input(message).at(&entry.key_place));
+    }
+    if !is_identifier(&entry.key) {
+        let fault = Fault::input(format!("`{}` is no variable name", entry.key)).at(&entry.key_place);
+        return Err(fault.hint("use letters, digits and underscores, not beginning with a digit"));
+    }
+    Ok(())
 }
 
 /// Letters, digits and underscores, not beginning with a digit.
