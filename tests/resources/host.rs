@@ -116,7 +116,7 @@ impl Host {
 
     fn arm(&mut self, deeds: impl Iterator<Item = Deed>) -> Vec<Armed> {
         let deeds: Vec<Deed> = deeds.collect();
-        self.journal.arm(&self.probe, TaskNo { step: 0, item: 0 }, &deeds).unwrap()
+        self.journal.arm(&self.probe, TaskNo { step: 0, item: 0 }, false, &deeds).unwrap()
     }
 
     /// Does what a step wants, and sees that the states are as they were said to be and that it wants nothing more.

@@ -250,7 +250,9 @@ mod tests {
 
     fn arguments(text: &str) -> Result<serde_json::Value, String> {
         let node = yaml::parse("x.yml", text).map_err(|faults| faults.to_string())?;
-        list(&node, &KINDS).map(|steps| steps[0].args.to_data()).map_err(|faults| faults.to_string())
+        let mut faults = Faults::default();
+        let steps = list(&node, &KINDS, &mut faults);
+        faults.or(()).map(|()| steps[0].args.to_data()).map_err(|faults| faults.to_string())
     }
 
     #[test]
