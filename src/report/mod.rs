@@ -8,6 +8,8 @@ mod json;
 mod masked;
 mod output;
 mod plan;
+#[cfg(test)]
+mod samples;
 mod table;
 mod terminal;
 
