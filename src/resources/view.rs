@@ -38,7 +38,7 @@ pub trait View {
     /// Whether this is a plan: what only an apply can show is [`Halt::Unknown`].
     fn planning(&self) -> bool;
 
-    /// Whether earlier steps of this plan would have changed something.
+    /// Whether earlier steps of this plan would have changed something, or may have.
     fn staged(&self) -> bool;
 
     /// What earlier steps of this plan would have made of the resources of one family (`package`, `user`, …).
@@ -99,12 +99,24 @@ pub struct HostView<'a> {
 #[derive(Debug, Default)]
 pub struct Overlay {
     states: HashMap<Resource, State>,
+    blurred: bool,
 }
 
 impl Overlay {
     /// Lays a state over the host.
     pub fn lay(&mut self, resource: Resource, state: State) {
         self.states.insert(resource, state);
+    }
+
+    /// A step of the plan would do what nobody can foresee: run a command, or something unknown.
+    pub fn blur(&mut self) {
+        self.blurred = true;
+    }
+
+    /// Whether the host may come to be otherwise than it is seen: after what is unforeseen, and by what comes with
+    /// packages, services and accounts.
+    pub fn is_blurred(&self) -> bool {
+        self.blurred || self.states.keys().any(|resource| !matches!(resource, Resource::Path(_)))
     }
 
     /// The state laid over `resource`: its own, or absence where a folder above it was absent, a file or a link in
@@ -214,7 +226,7 @@ impl View for HostView<'_> {
     }
 
     fn staged(&self) -> bool {
-        !self.overlay.states.is_empty()
+        !self.overlay.states.is_empty() || self.overlay.blurred
     }
 
     fn staged_states(&self, family: &str) -> Vec<(Resource, State)> {

@@ -33,6 +33,7 @@ impl Kind for Assert {
     fail_msg: the app needs 2 GB of memory on x86_64
 ";
     const SHORT: Option<&'static str> = Some("that");
+    const LOOKS: bool = false;
     const EXPRESSIONS: &'static [&'static str] = &["that"];
 
     fn want(&self, _now: &mut dyn View) -> Result<Decision, Halt> {

@@ -25,6 +25,7 @@ impl Kind for Debug {
   debug: {msg: \"{{ host.name }} runs {{ facts.distribution }}\"}
 ";
     const SHORT: Option<&'static str> = Some("msg");
+    const LOOKS: bool = false;
 
     fn want(&self, _now: &mut dyn View) -> Result<Decision, Halt> {
         Ok(Decision::nothing().say(&self.msg))

@@ -26,6 +26,7 @@ impl Kind for Fail {
   when: facts.distribution != \"debian\"
 ";
     const SHORT: Option<&'static str> = Some("msg");
+    const LOOKS: bool = false;
 
     fn want(&self, _now: &mut dyn View) -> Result<Decision, Halt> {
         Err(Halt::Failed(self.msg.clone()))

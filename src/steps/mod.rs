@@ -59,6 +59,10 @@ pub trait Kind: Serialize + DeserializeOwned {
     /// Fields whose texts are expressions, evaluated by the controller to a value: `that: facts.cpus > 2`.
     const EXPRESSIONS: &'static [&'static str] = &[];
 
+    /// Whether its answer depends on the host. In a plan, what fails on a host that earlier steps may yet change is not
+    /// known to fail; what depends on the runbook alone is.
+    const LOOKS: bool = true;
+
     /// On the controller, after rendering: reads local files, renders templates, checks what the types could not.
     fn prepare(&mut self, _desk: &mut dyn Desk) -> Result<(), Fault> {
         Ok(())
@@ -179,6 +183,11 @@ macro_rules! kinds {
             /// See [`Kind::patience`].
             pub fn patience(&self) -> Option<Patience> {
                 match self { $(Spec::$kind(step) => step.patience(),)+ }
+            }
+
+            /// See [`Kind::LOOKS`].
+            pub fn looks(&self) -> bool {
+                match self { $(Spec::$kind(_) => $module::$kind::LOOKS,)+ }
             }
 
             /// The kind's word.

@@ -27,6 +27,7 @@ impl Kind for Raw {
   raw: write memory
 ";
     const SHORT: Option<&'static str> = Some("line");
+    const LOOKS: bool = false;
 
     fn prepare(&mut self, desk: &mut dyn Desk) -> Result<(), Fault> {
         if self.line.trim().is_empty() || self.line.contains('\0') {
