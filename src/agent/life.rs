@@ -145,7 +145,7 @@ impl<W: Write> Run<'_, W> {
 
     /// Tries it once.
     fn attempt(&mut self, task: &Task, spec: &Spec, trial: &mut Trial) -> Result<(), Halt> {
-        let decision = self.want(task, spec)?;
+        let decision = self.want(task, spec).map_err(|halt| self.in_doubt(spec, halt))?;
         trial.message.clone_from(&decision.message);
         trial.output.clone_from(&decision.output);
         trial.data = match decision.data.is_empty() {
@@ -161,6 +161,21 @@ impl<W: Write> Run<'_, W> {
             self.verify(task, spec)?;
         }
         Ok(())
+    }
+
+    /// In a plan: what fails now may not when the plan is carried out, if earlier steps do what nobody can foresee.
+    fn in_doubt(&mut self, spec: &Spec, halt: Halt) -> Halt {
+        let planning = self.journal.is_none();
+        let halt = match halt {
+            Halt::Failed(why) if planning && spec.looks() && self.overlay.is_blurred() => {
+                Halt::Unknown(format!("as things are, it would fail: {why}; earlier steps may change that"))
+            }
+            halt => halt,
+        };
+        if planning && matches!(halt, Halt::Unknown(_)) {
+            self.overlay.blur();
+        }
+        halt
     }
 
     fn want(&mut self, task: &Task, spec: &Spec) -> Result<Decision, Halt> {
@@ -188,6 +203,9 @@ impl<W: Write> Run<'_, W> {
             let diff = self.diff(task, &change);
             self.overlay.lay(change.resource.clone(), change.after.clone());
             trial.deeds.push(report::of(&Deed::Change(change), diff, task.sensitive));
+        }
+        if !decision.acts.is_empty() {
+            self.overlay.blur();
         }
         trial.deeds.extend(deeds::acts(task, decision).iter().map(|act| report::of(act, None, task.sensitive)));
         trial.changed = !trial.deeds.is_empty();
@@ -336,7 +354,10 @@ impl<W: Write> Run<'_, W> {
             return Err(Halt::Failed(format!("applied, but {} still differs: {}", change.resource, told.join("; "))));
         }
         match decision.guarded && !decision.acts.is_empty() {
-            true => Err(Halt::Failed("applied, but its guard still says that there is something to do".into())),
+            true => Err(Halt::Failed(match decision.message {
+                Some(why) => format!("it has run, but {why}"),
+                None => "it has run, but its guard still says that there is something to do".into(),
+            })),
             false => Ok(()),
         }
     }
