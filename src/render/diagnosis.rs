@@ -1,6 +1,6 @@
 //! From the template engine's errors to faults with a place in the user's file.
 
-use std::{error::Error as _, ops::Range, sync::Arc};
+use std::{error::Error as _, sync::Arc};
 
 use minijinja::{Error, ErrorKind, Value};
 use serde_json::Value as Data;
@@ -12,6 +12,7 @@ use crate::{
         files::TEMPLATE_FOLDERS,
         filters,
         scope::{Halted, RenderHalt, Shared},
+        spot,
     },
 };
 
@@ -122,7 +123,7 @@ fn missing_name(source: &Source<'_>, shared: &Shared) -> Option<String> {
         .engine
         .names(&source.name())
         .filter(|name| !known.contains(&&**name) && !filters::FUNCTIONS.contains(&&**name));
-    missing.min_by_key(|name| find_word(source.text, name).map_or(usize::MAX, |found| found.start))
+    missing.min_by_key(|name| spot::find_word(source.text, name).map_or(usize::MAX, |found| found.start))
 }
 
 fn undefined_fault(expression: &str, shared: &Shared, root: Value) -> Fault {
@@ -252,7 +253,7 @@ fn locate(error: &Error, undefined: Option<&str>, source: &Source<'_>, engine: &
     if let Some(path) = name.strip_prefix(FILE) {
         let text = engine.source(name).unwrap_or_default();
         let file = engine.files.find(path, TEMPLATE_FOLDERS).map_or_else(|_| path.into(), |f| f.display().to_string());
-        return in_file(&file, &text, spot(error, undefined, &text, 0));
+        return spot::in_file(&file, &text, spot::bytes(error, undefined, &text, 0));
     }
     if source.form == FILE {
         return source.place.clone();
@@ -266,89 +267,6 @@ fn locate(error: &Error, undefined: Option<&str>, source: &Source<'_>, engine: &
     let inner =
         if source.form == TEXT && !name.starts_with(TEXT) { source.text.find("{{").map_or(0, |at| at + 2) } else { 0 };
     let evaluated = &source.text[inner..];
-    let found = spot(error, undefined, evaluated, added);
-    in_text(source.place, source.text, found.start + inner..found.end + inner)
-}
-
-/// The bytes of `text` that `error` means. `added` bytes stood before `text` when it was rendered.
-fn spot(error: &Error, undefined: Option<&str>, text: &str, added: usize) -> Range<usize> {
-    let range = error.range().map(|range| range.start.saturating_sub(added)..range.end.saturating_sub(added));
-    let range = range.filter(|range| range.start <= range.end && text.get(range.clone()).is_some());
-    let range = range.unwrap_or_else(|| line(text, error.line().unwrap_or(1)));
-    let Some(expression) = undefined else { return range };
-    // What the engine points at may be the filter that the undefined value was given to.
-    let line = line(text, text[..range.start].matches('\n').count() + 1);
-    let whole = 0..text.len();
-    let within = |part: &Range<usize>| {
-        let found = find_word(&text[part.clone()], expression)?;
-        Some(part.start + found.start..part.start + found.end)
-    };
-    let found = within(&range).or_else(|| within(&line)).or_else(|| within(&whole));
-    found.unwrap_or(range)
-}
-
-/// Where `expression`, or at least its last part, stands in `text` as a word of its own, not in quotes.
-fn find_word(text: &str, expression: &str) -> Option<Range<usize>> {
-    let last = expression.rsplit(['.', '[']).next().unwrap_or(expression);
-    let part_of_name = |c: char| c.is_alphanumeric() || c == '_';
-    [expression, last].into_iter().find_map(|word| {
-        let mut places = text.match_indices(word).map(|(at, _)| at..at + word.len());
-        places.find(|at| {
-            let (before, after) = (&text[..at.start], &text[at.end..]);
-            !before.ends_with(part_of_name) && !after.starts_with(part_of_name) && !ends_quoted(before)
-        })
-    })
-}
-
-/// Whether what follows `text` stands in quotes.
-fn ends_quoted(text: &str) -> bool {
-    let mut quote = None;
-    let mut escaped = false;
-    for c in text.chars() {
-        match quote {
-            _ if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(open) if c == open => quote = None,
-            None if matches!(c, '\'' | '"') => quote = Some(c),
-            _ => {}
-        }
-    }
-    quote.is_some()
-}
-
-fn line(text: &str, number: usize) -> Range<usize> {
-    let mut start = 0;
-    for (at, line) in text.split_inclusive('\n').enumerate() {
-        if at + 1 == number {
-            return start..start + line.trim_end().len();
-        }
-        start += line.len();
-    }
-    0..0
-}
-
-/// Line and column of a byte, both from 0, and how many characters are meant on that line.
-fn position(text: &str, bytes: &Range<usize>) -> (u32, u32, u32) {
-    let before = &text[..bytes.start];
-    let line = before.matches('\n').count();
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
-    let width = text[bytes.clone()].lines().next().unwrap_or_default().chars().count().max(1);
-    let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    (small(line), small(column), small(width))
-}
-
-fn in_file(file: &str, text: &str, bytes: Range<usize>) -> Place {
-    let (line, column, width) = position(text, &bytes);
-    Place { file: file.into(), line: line + 1, column: column + 1, width }
-}
-
-/// The place of bytes of a YAML scalar. In a text of several lines only the line is known, for the file's indentation
-/// is not.
-fn in_text(place: &Place, text: &str, bytes: Range<usize>) -> Place {
-    let (line, column, width) = position(text, &bytes);
-    if text.trim_end_matches('\n').contains('\n') {
-        return Place { line: place.line + 1 + line, column: 1, width: 1, ..place.clone() };
-    }
-    let quote = u32::from(place.width as usize >= text.chars().count() + 2);
-    Place { column: place.column + quote + column, width, ..place.clone() }
+    let found = spot::bytes(error, undefined, evaluated, added);
+    spot::in_text(source.place, source.text, found.start + inner..found.end + inner)
 }

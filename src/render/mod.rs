@@ -10,6 +10,7 @@ mod filters;
 mod methods;
 mod places;
 mod scope;
+mod spot;
 mod value;
 mod vars;
 

@@ -157,9 +157,21 @@ fn undefined_names_are_told_with_place_and_nearest() {
 }
 
 #[test]
-fn lines_of_block_scalars_are_counted() {
-    let fault = fault(renderer().text("one\ntwo {{ x }}\n{{ nope }}\n", &place(), &vars(&[("x", json!(1))], &[])));
-    assert_eq!(fault.place.unwrap().line, 7 + 3);
+fn blocks_folded_lines_and_escapes_are_looked_up_in_the_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let name: Arc<str> = file.path().to_str().unwrap().into();
+    fs::write(&name as &str, "a: |\n  one nope\n  ä {{ nope }}\nb: 'it''s {{ nope }}'\nc: >-\n  one\n  {{ nope }}\n")
+        .unwrap();
+    let at = |line, column, width| Place { file: name.clone(), line, column, width };
+    for (text, place, expected) in [
+        ("one nope\nä {{ nope }}\n", at(2, 3, 1), at(3, 8, 4)),
+        ("it's {{ nope }}", at(4, 4, 18), at(4, 14, 4)),
+        ("one {{ nope }}", at(6, 3, 1), at(7, 6, 4)),
+        ("one\ntwo {{ other }}", at(2, 3, 1), at(3, 1, 1)),
+    ] {
+        let fault = fault(renderer().text(text, &place, &scope()));
+        assert_eq!(fault.place.unwrap(), expected, "{text}");
+    }
 }
 
 #[test]
