@@ -63,6 +63,12 @@ fn runbooks_are_refused_in_exact_words() {
     assert!(wrong.is_empty(), "other words than expected:\n{}", wrong.join("\n"));
 }
 
+#[test]
+fn inventories_are_refused_in_exact_words() {
+    let wrong = check("inventories", |inventory| plan("good-runbook.yml", inventory));
+    assert!(wrong.is_empty(), "other words than expected:\n{}", wrong.join("\n"));
+}
+
 /// The program's words and its exit code for a runbook of these bytes, with bounded memory and time.
 fn bounded(text: &[u8]) -> (String, Option<i32>) {
     let file = tempfile::Builder::new().suffix(".yml").tempfile().expect("a temporary file");

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use crate::{
     base::{Digest, Fault, Faults},
-    model::{inventory::Inventory, node::Node},
+    model::inventory::Inventory,
     syntax::{inventory::tree::Tree, yaml},
 };
 
@@ -30,26 +30,27 @@ pub fn load(path: &Path) -> Result<(Inventory, Vec<(String, Digest)>), Faults> {
     let text = yaml::text_of(path)?;
     let mut read = vec![(name.to_string(), Digest::of(text.as_bytes()))];
     let mut faults = Faults::default();
-    let tree = faults.keep(tree_of(&name, &text));
+    let Some(tree) = tree_of(&name, &text, &mut faults) else { return Err(faults) };
     let folder = path.parent().unwrap_or(Path::new(""));
-    let beside = tree.as_ref().and_then(|tree| faults.keep(beside::read(folder, tree, &mut read)));
-    let inventory = tree.zip(beside).and_then(|(tree, beside)| faults.keep(merge::merge(&tree, &beside)));
-    let inventory = inventory.unwrap_or_default();
+    let beside = beside::read(folder, &tree, &mut read, &mut faults);
+    let inventory = faults.keep(merge::merge(&tree, &beside)).unwrap_or_default();
     faults.or((inventory, read))
 }
 
 /// Reads an inventory's text alone.
 pub fn parse(file: &str, text: &str) -> Result<Inventory, Faults> {
-    merge::merge(&tree_of(file, text)?, &beside::Beside::default())
+    let mut faults = Faults::default();
+    let Some(tree) = tree_of(file, text, &mut faults) else { return Err(faults) };
+    let inventory = faults.keep(merge::merge(&tree, &beside::Beside::default())).unwrap_or_default();
+    faults.or(inventory)
 }
 
-fn tree_of(file: &str, text: &str) -> Result<Tree, Faults> {
-    let node = yaml::parse(file, text).map_err(|faults| explain_ini(text, faults))?;
-    Tree::read(&node).map_err(|faults| if looks_like_ini(&node, text) { explain_ini(text, faults) } else { faults })
-}
-
-fn looks_like_ini(node: &Node, text: &str) -> bool {
-    node.as_map().is_none() && text.lines().any(is_section)
+fn tree_of(file: &str, text: &str, faults: &mut Faults) -> Option<Tree> {
+    let tree = faults.keep(yaml::parse(file, text)).and_then(|node| Tree::read(&node, faults));
+    if tree.is_none() {
+        explain_ini(text, faults);
+    }
+    tree
 }
 
 fn is_section(line: &str) -> bool {
@@ -58,7 +59,7 @@ fn is_section(line: &str) -> bool {
 }
 
 /// Says it when the file is an inventory of Ansible's older format.
-fn explain_ini(text: &str, mut faults: Faults) -> Faults {
+fn explain_ini(text: &str, faults: &mut Faults) {
     if text.lines().any(is_section)
         && let Some(fault) = faults.0.first_mut()
     {
@@ -66,7 +67,6 @@ fn explain_ini(text: &str, mut faults: Faults) -> Faults {
             .hints
             .push("this looks like an INI inventory; `ansible-inventory -i FILE --list -y` writes it as YAML".into());
     }
-    faults
 }
 
 #[cfg(test)]

@@ -33,20 +33,19 @@ pub(super) struct Beside {
 
 /// Reads the files of `folder` that are called as a group or host of `tree`. Others are passed over: several
 /// inventories may stand in one folder. Adds what was read to `read`.
-pub(super) fn read(folder: &Path, tree: &Tree, read: &mut Vec<(String, Digest)>) -> Result<Beside, Faults> {
-    let mut faults = Faults::default();
+pub(super) fn read(folder: &Path, tree: &Tree, read: &mut Vec<(String, Digest)>, faults: &mut Faults) -> Beside {
     let mut beside = Beside::default();
-    for (name, path) in named(&folder.join("group_vars"), &mut faults) {
+    for (name, path) in named(&folder.join("group_vars"), faults) {
         if let Some(group) = tree.group(&name) {
-            beside.groups.insert(group, levels(&path, read, &mut faults));
+            beside.groups.insert(group, levels(&path, read, faults));
         }
     }
-    for (name, path) in named(&folder.join("host_vars"), &mut faults) {
+    for (name, path) in named(&folder.join("host_vars"), faults) {
         if let Some(host) = tree.host(&name) {
-            beside.hosts.insert(host, levels(&path, read, &mut faults));
+            beside.hosts.insert(host, levels(&path, read, faults));
         }
     }
-    faults.or(beside)
+    beside
 }
 
 /// The entries of a folder by the name of the group or host that they are for.

@@ -1,7 +1,10 @@
 use std::fs;
 
 use super::*;
-use crate::model::inventory::{Become, Host, Transport};
+use crate::model::{
+    inventory::{Become, Host, Transport},
+    node::Node,
+};
 
 fn good(text: &str) -> Inventory {
     parse("hosts.yml", text).unwrap_or_else(|faults| panic!("{faults}"))

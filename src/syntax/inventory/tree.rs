@@ -46,11 +46,12 @@ pub(super) struct Host {
 }
 
 impl Tree {
-    /// Reads the whole file.
-    pub(super) fn read(node: &Node) -> Result<Tree, Faults> {
+    /// Reads the whole file. What is wrong in it is added to `faults`, and left out of the tree.
+    pub(super) fn read(node: &Node, faults: &mut Faults) -> Option<Tree> {
         let Some(entries) = node.as_map() else {
             let fault = Fault::input(format!("an inventory is a mapping of groups, and this is {}", node.what()));
-            return Err(fault.at(&node.place).hint("begin with `all:`, and under it `hosts:`").into());
+            faults.push(fault.at(&node.place).hint("begin with `all:`, and under it `hosts:`"));
+            return None;
         };
         let mut tree = Tree {
             groups: Vec::new(),
@@ -64,8 +65,8 @@ impl Tree {
         for entry in entries {
             tree.top(entry);
         }
-        let faults = std::mem::take(&mut tree.faults);
-        faults.or(tree)
+        faults.0.append(&mut tree.faults.0);
+        Some(tree)
     }
 
     pub(super) fn group(&self, name: &str) -> Option<usize> {
