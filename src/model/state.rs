@@ -234,7 +234,7 @@ pub struct KeptLine {
     /// The name that the line before it is about; none for the first line.
     pub after: Option<String>,
     /// The line without its end.
-    pub line: String,
+    pub line: ByteText,
 }
 
 impl PartialEq for KeptLines {

@@ -1,5 +1,6 @@
 //! One file per resource family: how its state is read, compared, and reached. The same code goes forward and back.
 
+mod accounts;
 pub mod group;
 pub mod package;
 pub mod path;

@@ -8,6 +8,7 @@ pub mod debug;
 pub mod fail;
 pub mod fields;
 pub mod file;
+pub mod group;
 pub mod http;
 pub mod lineinfile;
 pub mod package;
@@ -15,14 +16,17 @@ pub mod raw;
 pub mod service;
 pub mod shell;
 pub mod template;
+pub mod user;
 pub mod wait_for;
 
 // What several kinds decide alike.
+mod accounts;
 mod address;
 mod editing;
 #[cfg(test)]
 mod fake;
 mod guards;
+mod home;
 mod lines;
 mod paths;
 mod placing;
@@ -225,6 +229,7 @@ kinds! {
     Debug in debug,
     Fail in fail,
     File in file,
+    Group in group,
     Http in http,
     Lineinfile in lineinfile,
     Package in package,
@@ -232,6 +237,7 @@ kinds! {
     Service in service,
     Shell in shell,
     Template in template,
+    User in user,
     WaitFor in wait_for,
 }
 

@@ -3,7 +3,6 @@
 //! No undo on disk, no tools in hand: [`Tools`] has no public constructor. The journal alone mints them, for an
 //! entry that is already durable.
 
-pub mod accounts;
 mod attributes;
 pub mod blobs;
 mod folder;

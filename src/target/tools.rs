@@ -1,9 +1,11 @@
 //! What may be written of the machine.
 
+mod accounts;
+
 use std::{
     fs, io,
-    io::{Read, Seek, Write},
-    os::{fd::AsFd, unix::fs::MetadataExt},
+    io::{Read, Seek},
+    os::fd::AsFd,
 };
 
 use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
@@ -17,13 +19,14 @@ use crate::{
     },
     target::{
         Blobs, Journal, Probe,
-        accounts::{ACCOUNT_FILES, AccountLock},
         attributes::{self, Owner},
         folder::{Spot, path_of},
         journal::{Entry, Image, copy_checked, times_of},
         process::{self, Hold},
     },
 };
+
+pub use accounts::{AccountFile, AccountLock};
 
 /// Everything that can change the machine. Minted by the journal alone, for entries that are already durable, and good
 /// for what these entries change and nothing else.
@@ -152,46 +155,6 @@ impl<'journal> Tools<'journal> {
         let (spot, _) = self.spot(path)?;
         rustix::fs::unlinkat(&spot.folder, &spot.name, AtFlags::REMOVEDIR)?;
         self.journal.owe_sync(path);
-        Ok(())
-    }
-
-    /// Edits one of the [`ACCOUNT_FILES`] as a whole, in one step, under the lock that `useradd` and its like take, for an
-    /// entry about a user or group. `edit` is given the bytes and gives the new ones; the same bytes, or `None`, leave
-    /// the file as it is. A file that is not there stays so.
-    pub fn edit_account_file(&self, name: &str, edit: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> io::Result<()> {
-        let is_of = |entry: &&&Entry| match &entry.deed {
-            Deed::Change(change) => matches!(change.resource, Resource::User(_) | Resource::Group(_)),
-            Deed::Act { .. } => false,
-        };
-        let entry = self.entries.iter().find(is_of).filter(|_| ACCOUNT_FILES.contains(&name));
-        let entry =
-            entry.ok_or_else(|| io::Error::other(format!("/etc/{name} must not be written to by this deed")))?;
-        let path = ByteText::from(format!("/etc/{name}").as_str());
-        let _lock = AccountLock::take(&self.probe.locate(&"/etc".into()))?;
-        let Some(found) = self.probe.lstat(&path)? else { return Ok(()) };
-        let old = self.probe.read(&path)?;
-        let Some(new) = edit(&old).filter(|new| *new != old) else { return Ok(()) };
-        let spot = Spot::find(&self.probe.locate(&"/".into()), &path)?;
-        let temporary = spot.beside(&self.journal.temporary_name(entry.no))?;
-        temporary.clear()?;
-        let meta = Meta {
-            mode: found.mode() & 0o7777,
-            uid: Id::Number(found.uid()),
-            gid: Id::Number(found.gid()),
-            xattrs: self.probe.xattrs(&path)?,
-        };
-        let content = Content::of(&new);
-        let placed = temporary
-            .create()
-            .and_then(|mut file| {
-                file.write_all(&new)?;
-                attributes::bring(&file, &meta)?;
-                attributes::keep_label(&spot, &file)?;
-                file.sync_all()
-            })
-            .and_then(|()| place(&temporary, &spot, &content, &meta));
-        placed.and(temporary.clear())?;
-        self.journal.owe_sync(&path);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -33,7 +34,9 @@ pub(crate) struct Host {
     journal: Journal,
     _store: TempDir,
     pub(crate) staged: Overlay,
-    _alone: MutexGuard<'static, ()>,
+    /// Held while the test runs.
+    #[expect(dead_code, reason = "it is held")]
+    alone: Option<MutexGuard<'static, ()>>,
 }
 
 /// What a step did.
@@ -46,6 +49,12 @@ impl Host {
     pub(crate) fn take() -> Self {
         let said = std::env::var("ROLLBOOK_THROW_AWAY_HOST");
         assert_eq!(said.as_deref(), Ok("1"), "this would change the machine; run it on a throw-away host");
+        let alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        Host { alone: Some(alone), ..Host::below("/") }
+    }
+
+    /// A folder that stands for a machine.
+    pub(crate) fn below(root: impl AsRef<Path>) -> Self {
         let facts = Facts {
             package_manager: "apt".into(),
             init: "systemd".into(),
@@ -56,12 +65,12 @@ impl Host {
         let store = tempfile::tempdir().unwrap();
         let run = RunId::from_parts("20260102-030405", 7);
         Host {
-            journal: Store::at(store.path()).begin(run, "test", None).unwrap(),
-            _store: store,
-            probe: Probe::new("/", facts, Running::default()),
+            probe: Probe::new(root.as_ref(), facts, Running::default()),
             blobs: Blobs::default(),
+            journal: Store::at(store.path()).begin(run, "test", None).unwrap(),
             staged: Overlay::default(),
-            _alone: MACHINE.lock().unwrap_or_else(PoisonError::into_inner),
+            _store: store,
+            alone: None,
         }
     }
 
@@ -171,4 +180,14 @@ pub(crate) fn sh(script: &str) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{script}: {text}{}", String::from_utf8_lossy(&output.stderr));
     text
+}
+
+/// Two looks at the machine must have shown the same; else the lines that only one of them has.
+#[track_caller]
+pub(crate) fn assert_same(now: &str, before: &str, doing: &str) {
+    let only = |one: &str, other: &str| -> Vec<String> {
+        let lines: Vec<&str> = other.lines().collect();
+        one.lines().filter(|line| !lines.contains(line)).map(str::to_owned).collect()
+    };
+    assert!(now == before, "{doing}: new {:#?}, gone {:#?}", only(now, before), only(before, now));
 }

@@ -1,8 +1,12 @@
 //! Packages, services, users and groups on a real host: forward, at rest, and exactly back.
 //!
-//! These tests change the machine that they run on, so they run on throw-away hosts only, and say so by
-//! `ROLLBOOK_THROW_AWAY_HOST=1`.
+//! Most of these tests change the machine that they run on: they run on throw-away hosts only, where
+//! `ROLLBOOK_THROW_AWAY_HOST=1` says so. `account_files` needs only a folder.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
+
+mod account_files;
+mod accounts;
 mod host;
 mod packages;
 mod services;
