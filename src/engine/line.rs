@@ -16,9 +16,6 @@ use crate::{
     },
 };
 
-/// How long an agent may take to say hello.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// How long an agent may take to end after its run is closed.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -48,8 +45,8 @@ impl Line {
     }
 
     /// The agent's hello, which comes first.
-    pub(super) async fn hello(&mut self) -> Result<Box<Hello>, Fault> {
-        let first = timeout(HELLO_TIMEOUT, async {
+    pub(super) async fn hello(&mut self, limit: Duration) -> Result<Box<Hello>, Fault> {
+        let first = timeout(limit, async {
             loop {
                 if let Some(message) = self.next_message()? {
                     return Ok(message);

@@ -114,7 +114,7 @@ async fn connect(job: &Job, host: &Host, events: &Events) -> Result<Connected, F
         let pipe = connected.connection.agent(whom).await?;
         installed = pipe.installed;
         let mut line = Line::new(pipe);
-        let hello = match line.hello().await {
+        let hello = match line.hello(job.settings.connect_timeout).await {
             Ok(hello) => hello,
             Err(fault) => return Err(with_last_words(fault, &connected.connection)),
         };

@@ -39,7 +39,7 @@ async fn ask_one(host: &Host, settings: &Settings) -> Result<Vec<Witness>, Fault
     let mut connection = transport::connect(host, settings).await?;
     let whom = host.connection.become_user.clone().unwrap_or(Become::No);
     let mut line = Line::new(connection.agent(&whom).await?);
-    line.hello().await?;
+    line.hello(settings.connect_timeout).await?;
     line.push(&ToAgent::AskWitnesses);
     let witnesses = loop {
         match line.next_message()? {

@@ -19,9 +19,6 @@ use crate::{
 /// What may come before the words that are waited for: banners, profiles that print.
 const NOISE_BYTES_MAX: usize = 64 * 1024;
 
-/// How long an agent may take to start, sudo included.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// How long putting the agent there may take.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -38,13 +35,13 @@ pub(super) async fn agent(connection: &mut Connection, whom: &Become) -> Result<
     let program = program(connection)?;
     let places = places(connection)?;
     let name = format!("agent-{}", Digest::of(&program));
-    match start(connection, &launch(&places, &name), HELLO_MAGIC, whom, START_TIMEOUT).await {
+    match start(connection, &launch(&places, &name), HELLO_MAGIC, whom).await {
         Ok(channel) => return Ok(pipe(channel, false)),
         Err(NotStarted::Missing(machine)) => check_machine(&machine)?,
         Err(NotStarted::Fault(fault)) => return Err(*fault),
     }
     install(connection, &places, &name, &program, whom).await?;
-    match start(connection, &launch(&places, &name), HELLO_MAGIC, whom, START_TIMEOUT).await {
+    match start(connection, &launch(&places, &name), HELLO_MAGIC, whom).await {
         Ok(channel) => Ok(pipe(channel, true)),
         Err(NotStarted::Missing(_)) => Err(unreachable("the agent was put on the target and cannot be started there")
             .hint("every folder tried may be mounted noexec: name another one as `agent_dir` in the inventory")),
@@ -113,7 +110,7 @@ async fn install(
     whom: &Become,
 ) -> Result<(), Fault> {
     let script = taking(places, name, program.len());
-    let mut channel = match start(connection, &script, READY, whom, START_TIMEOUT).await {
+    let mut channel = match start(connection, &script, READY, whom).await {
         Ok(channel) => channel,
         Err(NotStarted::Fault(fault)) => return Err(*fault),
         Err(NotStarted::Missing(_)) => return Err(unreachable("the agent cannot be put on the target")),
@@ -162,22 +159,16 @@ impl From<Fault> for NotStarted {
 }
 
 /// Runs a script as `whom`, and reads until it has said `word`.
-async fn start(
-    connection: &mut Connection,
-    script: &str,
-    word: &[u8],
-    whom: &Become,
-    limit: Duration,
-) -> Result<Channel, NotStarted> {
+async fn start(connection: &mut Connection, script: &str, word: &[u8], whom: &Become) -> Result<Channel, NotStarted> {
     let first = sudo_password(connection, whom, false);
-    match try_start(connection, script, word, whom, first.as_ref(), limit).await {
+    match try_start(connection, script, word, whom, first.as_ref()).await {
         Err(NotStarted::Fault(fault)) if first.is_none() && wants_password(connection, whom) => {
             let Some(password) = sudo_password(connection, whom, true) else {
                 return Err(fault
                     .hint("sudo wants a password: set ROLLBOOK_BECOME_PASSWORD, or run on a terminal")
                     .into());
             };
-            try_start(connection, script, word, whom, Some(&password), limit).await
+            try_start(connection, script, word, whom, Some(&password)).await
         }
         other => other,
     }
@@ -202,9 +193,9 @@ async fn try_start(
     word: &[u8],
     whom: &Become,
     password: Option<&Secret>,
-    limit: Duration,
 ) -> Result<Channel, NotStarted> {
     let prompt = prompt();
+    let limit = connection.settings.connect_timeout;
     let line = command_line(script, whom, password.map(|_| prompt.as_str()))?;
     let mut channel = connection.run(&line).await?;
     match timeout(limit, wait_for(&mut channel, word, &prompt, password)).await {
