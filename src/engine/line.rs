@@ -115,12 +115,12 @@ impl Line {
     }
 
     /// Ends the agent, which has nothing left to do.
-    pub(super) async fn goodbye(mut self) {
-        let _the_run_is_over_either_way = timeout(GOODBYE_TIMEOUT, async {
-            let _gone = self.pipe.writer.shutdown().await;
-            while matches!(self.pipe.reader.read(&mut self.buffer).await, Ok(1..)) {}
-        })
-        .await;
+    pub(super) async fn goodbye(self) {
+        let Line { pipe: AgentPipe { mut reader, writer, .. }, mut buffer, .. } = self;
+        // Only a dropped pipe ends for its reader.
+        drop(writer);
+        let _the_run_is_over_either_way =
+            timeout(GOODBYE_TIMEOUT, async { while matches!(reader.read(&mut buffer).await, Ok(1..)) {} }).await;
     }
 }
 

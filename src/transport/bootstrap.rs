@@ -12,7 +12,11 @@ use tokio::{
 use crate::{
     base::{Digest, Fault, FaultKind, Secret},
     model::inventory::Become,
-    transport::{AgentPipe, Connection, channel::Channel, unreachable},
+    transport::{
+        AgentPipe, Connection,
+        channel::{Channel, LastWords},
+        unreachable,
+    },
     wire::message::HELLO_MAGIC,
 };
 
@@ -110,29 +114,31 @@ async fn install(
     whom: &Become,
 ) -> Result<(), Fault> {
     let script = taking(places, name, program.len());
-    let mut channel = match start(connection, &script, READY, whom).await {
+    let Channel { mut stdin, mut stdout, words, .. } = match start(connection, &script, READY, whom).await {
         Ok(channel) => channel,
         Err(NotStarted::Fault(fault)) => return Err(*fault),
         Err(NotStarted::Missing(_)) => return Err(unreachable("the agent cannot be put on the target")),
     };
     let sent = timeout(INSTALL_TIMEOUT, async {
-        channel.stdin.write_all(program).await?;
-        channel.stdin.shutdown().await?;
+        stdin.write_all(program).await?;
+        stdin.flush().await?;
+        // Only a dropped pipe ends for its reader.
+        drop(stdin);
         let mut answer = Vec::new();
-        (&mut channel.stdout).take(NOISE_BYTES_MAX as u64).read_to_end(&mut answer).await?;
+        stdout.as_mut().take(NOISE_BYTES_MAX as u64).read_to_end(&mut answer).await?;
         Ok::<_, std::io::Error>(find(&answer, INSTALLED).is_some())
     });
     match sent.await {
         Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false)) => Err(cannot_install(&channel)),
-        Ok(Err(error)) => Err(cannot_install(&channel).because(&error)),
-        Err(_) => Err(cannot_install(&channel).hint("the line is too slow: it took more than five minutes")),
+        Ok(Ok(false)) => Err(cannot_install(&words)),
+        Ok(Err(error)) => Err(cannot_install(&words).because(&error)),
+        Err(_) => Err(cannot_install(&words).hint("the line is too slow: it took more than five minutes")),
     }
 }
 
-fn cannot_install(channel: &Channel) -> Fault {
+fn cannot_install(words: &LastWords) -> Fault {
     let mut fault = unreachable("the agent cannot be put on the target");
-    fault.causes.extend(Some(channel.words.text().trim().to_owned()).filter(|words| !words.is_empty()));
+    fault.causes.extend(Some(words.text().trim().to_owned()).filter(|words| !words.is_empty()));
     fault
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     process::{Child, Command},
     sync::{Notify, oneshot},
     time::timeout,
@@ -91,27 +91,28 @@ impl Channel {
     }
 
     /// Reads what it prints to its end.
-    pub(super) async fn finish(mut self, limit: Duration) -> Result<Output, Fault> {
-        let _no_input = self.stdin.shutdown().await;
+    pub(super) async fn finish(self, limit: Duration) -> Result<Output, Fault> {
+        let Channel { stdin, stdout: mut stream, words, exit } = self;
+        drop(stdin);
         let mut stdout = Capped::default();
         let read = timeout(limit, async {
             let mut kept = Vec::new();
             let mut buffer = [0u8; 8192];
-            while let Ok(count @ 1..) = self.stdout.read(&mut buffer).await {
+            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
                 stdout.bytes += count as u64;
                 let room = RAW_OUTPUT - kept.len();
                 kept.extend_from_slice(&buffer[..count.min(room)]);
             }
             stdout.cut = stdout.bytes > kept.len() as u64;
             stdout.text = String::from_utf8_lossy(&kept).into_owned();
-            self.exit.await
+            exit.await
         });
         let status = match read.await {
             Err(_) => return Ok(Output { timed_out: true, ..Output::default() }),
             Ok(Ok(Ok(status))) => status,
             Ok(_) => return Err(unreachable("the line was lost while a command ran")),
         };
-        let words = self.words.text();
+        let words = words.text();
         let stderr = Capped { bytes: words.len() as u64, cut: words.len() >= LAST_WORDS, text: words };
         use std::os::unix::process::ExitStatusExt;
         Ok(Output { code: status.code(), signal: status.signal(), timed_out: false, stdout, stderr })

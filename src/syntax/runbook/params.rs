@@ -94,7 +94,7 @@ fn compile(param: &Param) -> Result<Option<Regex>, Fault> {
     let Some(pattern) = &param.pattern else { return Ok(None) };
     // The whole value must match, whatever alternatives the pattern has.
     let whole = format!("^(?:{})$", pattern.value);
-    regex::RegexBuilder::new(&whole).size_limit(1 << 20).build().map(Some).map_err(|_| {
+    regex::RegexBuilder::new(&whole).size_limit(10 << 20).build().map(Some).map_err(|_| {
         let error = Regex::new(&pattern.value).err().map_or_else(|| "too large".to_owned(), |error| error.to_string());
         // The crate draws the place over several lines; its reason is the last.
         let error = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
