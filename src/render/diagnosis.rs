@@ -157,6 +157,9 @@ fn ansible_name(name: &str) -> Option<&'static str> {
         "hostvars" => Some("variables of other hosts cannot be read; put what both need into a group's vars"),
         "lookup" | "query" | "q" => Some("there are no lookups; put the value into vars or params"),
         "vars" => Some("variables are plain names: `app`, not `vars.app`"),
+        "address" | "port" | "user" | "transport" | "key_file" | "password" => {
+            Some("in an inventory this word says how a host is reached, and makes no variable; use another name")
+        }
         _ if name.starts_with("ansible_") => Some("what is known of a host is found under `facts`"),
         _ => None,
     }

@@ -184,6 +184,11 @@ mod tests {
                 assert_eq!(env.render_str(&source, ()).unwrap(), "True", "{name}");
             }
         }
+        let manual = include_str!("../../../docs/templates.md");
+        for name in FILTERS.iter().chain(TESTS).chain(FUNCTIONS) {
+            let told = [format!("`{name}`"), format!("`{name}(")].iter().any(|word| manual.contains(word));
+            assert!(told, "docs/templates.md doesn't tell of {name}");
+        }
         let functions: Vec<&str> = env.globals().map(|(name, _)| name).collect();
         assert_eq!(functions, FUNCTIONS);
     }
