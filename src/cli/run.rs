@@ -1,7 +1,7 @@
 //! What `plan` and `apply` share: options, loading, running, and the way out.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -111,6 +111,7 @@ fn select(inventory: &Inventory, runbook: &Runbook, limit: Option<&str>) -> Resu
     if let Some(limit) = limit {
         let pattern = Placed { value: limit.to_owned(), place: Place::file("--limit") };
         let allowed = syntax::pattern::select(inventory, &pattern)?;
+        let allowed: HashSet<_> = allowed.into_iter().collect();
         names.retain(|name| allowed.contains(name));
         if names.is_empty() {
             return Err(Fault::input(format!(
@@ -119,6 +120,7 @@ fn select(inventory: &Inventory, runbook: &Runbook, limit: Option<&str>) -> Resu
             )));
         }
     }
+    let names: HashSet<_> = names.into_iter().collect();
     Ok(inventory.hosts.iter().filter(|host| names.contains(&host.name)).cloned().collect())
 }
 
@@ -163,7 +165,7 @@ fn split(
 ) -> (Vec<(String, Node)>, BTreeMap<String, Data>) {
     let is_variable = |name: &str| {
         let of_runbook = runbook.vars.iter().any(|(known, _)| known == name);
-        of_runbook || inventory.hosts.iter().any(|host| host.vars.keys().any(|known| **known == *name))
+        of_runbook || inventory.hosts.iter().any(|host| host.vars.get(name).is_some())
     };
     let (set, params): (Vec<_>, Vec<_>) =
         given.into_iter().partition(|(name, _)| !runbook.params.contains_key(name) && is_variable(name));

@@ -92,10 +92,6 @@ impl Job {
     /// What templates see on a host before it has said anything.
     pub fn scope(&self, host: &Arc<Host>) -> Scope {
         let ids = self.runbook.steps.iter().chain(&self.runbook.handlers).filter_map(|step| step.id.as_ref());
-        let groups = self.inventory.groups.iter().map(|(name, hosts)| {
-            let names = hosts.iter().map(ToString::to_string).collect();
-            (name.clone(), names)
-        });
         Scope {
             params: Arc::clone(&self.params),
             vars: Vars::new(host, &self.vars, &self.set),
@@ -104,7 +100,7 @@ impl Job {
                 "groups": host.groups,
                 "address": host.connection.address.as_deref().unwrap_or(host.name.as_str()),
             })),
-            groups: Arc::new(groups.collect()),
+            groups: Arc::clone(&self.inventory),
             steps: ids.map(|id| (id.to_string(), None)).collect(),
             ..Scope::default()
         }

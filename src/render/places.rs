@@ -10,6 +10,7 @@ use serde_json::Value as Data;
 
 use crate::{
     base::{Fault, fault::nearest},
+    model::inventory::Inventory,
     render::{
         scope::{Pending, RenderHalt, Shared},
         value,
@@ -58,7 +59,7 @@ impl Object for Named {
 
 /// `groups`
 #[derive(Debug)]
-pub(super) struct Groups(pub(super) Arc<BTreeMap<String, Vec<String>>>);
+pub(super) struct Groups(pub(super) Arc<Inventory>);
 
 impl Object for Groups {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
@@ -66,11 +67,11 @@ impl Object for Groups {
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        self.0.get(key).map(|hosts| hosts.iter().map(|host| Value::from(&**host)).collect())
+        self.0.groups.get(key).map(|hosts| hosts.iter().map(|host| Value::from(host.as_str())).collect())
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        keys(self.0.keys())
+        keys(self.0.groups.keys())
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::Value as Data;
 
 use crate::{
     base::Fault,
-    model::node::Node,
+    model::{inventory::Inventory, node::Node},
     render::{
         Run, Vars,
         engine::Engine,
@@ -42,8 +42,8 @@ pub struct Scope {
     pub vars: Vars,
     /// `host.*`: `name`, `groups`, `address`.
     pub host: Arc<Data>,
-    /// `groups.*`: lists of host names.
-    pub groups: Arc<BTreeMap<String, Vec<String>>>,
+    /// `groups.*`: lists of host names, as the inventory has them.
+    pub groups: Arc<Inventory>,
     /// `facts.*`; `None` while the host has not said them.
     pub facts: Option<Arc<Data>>,
     /// `steps.<id>.*`; a step that is declared but has no result yet is `None`.

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fs, sync::Arc};
 use serde_json::json;
 
 use super::*;
-use crate::model::inventory::{Connection, Host, HostVars};
+use crate::model::inventory::{Connection, Host, HostVars, Inventory};
 
 fn place() -> Place {
     Place { file: "book.yml".into(), line: 7, column: 11, width: 1 }
@@ -40,7 +40,10 @@ fn scope() -> Scope {
     Scope {
         params: Arc::new(params),
         host: Arc::new(json!({"name": "web1", "groups": ["all", "web"]})),
-        groups: Arc::new(BTreeMap::from([("web".into(), vec!["web1".into(), "web2".into()])])),
+        groups: Arc::new(Inventory {
+            groups: BTreeMap::from([("web".into(), vec!["web1".into(), "web2".into()])]),
+            ..Inventory::default()
+        }),
         facts: Some(Arc::new(json!({"distribution": "debian", "cpus": 2, "evil": "{{ params.version }}"}))),
         steps: BTreeMap::from([("build".into(), Some(Arc::new(json!({"changed": true})))), ("later".into(), None)]),
         ..Scope::default()
