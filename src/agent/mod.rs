@@ -36,11 +36,11 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The machine that this process runs on.
-    pub fn here() -> io::Result<Machine> {
-        let facts = facts::gather(Path::new("/"));
-        let store = Store::at(Path::new(&facts.state_dir).join("rollbook"));
-        Ok(Machine { probe: Probe::new("/", facts, Running::default()), store, digest: own_digest()? })
+    /// The machine below `root`: `/` for the one that this process runs on, or a folder that stands for one.
+    pub fn below(root: &Path) -> io::Result<Machine> {
+        let facts = facts::gather(root);
+        let store = Store::at(root.join(facts.state_dir.trim_start_matches('/')).join("rollbook"));
+        Ok(Machine { probe: Probe::new(root, facts, Running::default()), store, digest: own_digest()? })
     }
 }
 
@@ -50,13 +50,15 @@ fn own_digest() -> io::Result<Digest> {
 }
 
 /// The agent as a program: `serve` (the default) speaks over stdin and stdout, `--digest` and `--version` tell and end.
+/// `serve --root DIR` works on a folder that stands for a machine, its journals included.
 pub fn main_from_args(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     let arguments: Vec<String> = arguments.into_iter().collect();
     let said = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] | ["serve"] => serve_stdio(),
+        [] | ["serve"] => serve_stdio(Path::new("/")),
+        ["serve", "--root", root] => serve_stdio(Path::new(root)),
         ["--digest"] => own_digest().and_then(|digest| tell(&digest.to_string())),
         ["--version"] => tell(concat!("rollbook-agent ", env!("CARGO_PKG_VERSION"))),
-        _ => Err(io::Error::other("usage: rollbook-agent [serve | --digest | --version]")),
+        _ => Err(io::Error::other("usage: rollbook-agent [serve [--root DIR] | --digest | --version]")),
     };
     match said {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,12 +74,12 @@ fn tell(line: &str) -> io::Result<()> {
     io::Write::write_all(&mut io::stdout(), format!("{line}\n").as_bytes())
 }
 
-fn serve_stdio() -> io::Result<()> {
+fn serve_stdio(root: &Path) -> io::Result<()> {
     // Away from the terminal: neither its Ctrl-C nor its end is meant for the agent. It fails where the agent leads a
     // process group already, as under sshd, and then there is no terminal.
     let _already_leads = rustix::process::setsid();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let machine = Machine::here()?;
+    let machine = Machine::below(root)?;
     // Commands without a folder of their own start at home, or at the root where there is none.
     let home = machine.probe.facts().home.clone();
     std::env::set_current_dir(home).or_else(|_| std::env::set_current_dir("/"))?;

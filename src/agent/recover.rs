@@ -19,7 +19,8 @@ pub(super) fn recover<W: Write>(machine: &Machine, voice: &mut Voice<W>) {
         Ok(Some(mut journal)) => {
             probe.running().shield();
             let run = journal.run().clone();
-            let settled = WayBack { probe, blobs: &Blobs::default(), journal: &mut journal, voice }.go();
+            let blobs = Blobs::default();
+            let settled = WayBack::of(probe, &blobs, &mut journal, voice).go();
             // What the agent that was cut off had left to the kernel is brought onto the disk with the rest.
             rustix::fs::sync();
             let (outcome, left) = settled.settle(&mut journal, probe);

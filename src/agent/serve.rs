@@ -119,7 +119,8 @@ impl<'a, W: Write> Run<'a, W> {
             End::Close(witness) => self.close(witness.as_ref()),
             End::Failed(_) | End::Back(_) if self.journal.is_none() => self.say_closed(HostOutcome::Failed, None),
             End::Failed(why) if self.on_failure == OnFailure::Stop => self.stop(why),
-            End::Failed(why) | End::Back(why) => self.unwind(why),
+            End::Failed(why) => self.unwind(why, true),
+            End::Back(why) => self.unwind(why, false),
         }
     }
 
@@ -139,7 +140,8 @@ impl<'a, W: Write> Run<'a, W> {
                 ToAgent::Task(task) => {
                     let end = self.live(&task);
                     self.count(end.outcome);
-                    let failed = end.outcome == StepOutcome::Failed;
+                    // A plan goes on: it tells all that it can find.
+                    let failed = end.outcome == StepOutcome::Failed && self.journal.is_some();
                     let why = end.message.clone().unwrap_or_default();
                     self.tell_end(end);
                     if failed {
@@ -185,10 +187,13 @@ impl<'a, W: Write> Run<'a, W> {
 
     /// Everything is done: it becomes final.
     fn close(mut self, witness: Option<&crate::model::witness::Witness>) {
+        if self.journal.is_none() && self.counts.failed > 0 {
+            return self.say_closed(HostOutcome::Failed, None);
+        }
         let probe = &self.machine.probe;
         match self.journal.as_mut().map(|journal| journal.close(probe, HostOutcome::Succeeded, witness)) {
             None | Some(Ok(())) => self.say_closed(HostOutcome::Succeeded, None),
-            Some(Err(fault)) => self.unwind(format!("it could not be made final: {fault}")),
+            Some(Err(fault)) => self.unwind(format!("it could not be made final: {fault}"), false),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The way back: every entry of a journal, newest first, each looked at before it is touched (docs/rollback.md).
 
-use std::io::Write;
+use std::{collections::HashMap, io::Write};
 
 use crate::{
     agent::{deeds::command_of, life::failure, report, serve::Run, voice::Voice},
@@ -18,18 +18,22 @@ use crate::{
 };
 
 impl<W: Write> Run<'_, W> {
-    /// Undoes all of it, and says how that went.
-    pub(super) fn unwind(mut self, why: String) {
+    /// Undoes all of it, and says how that went, and why it was undone where a task's end has not told that already.
+    pub(super) fn unwind(mut self, why: String, is_told: bool) {
         let probe = &self.machine.probe;
         probe.running().shield();
         let Some(mut journal) = self.journal.take() else {
             return self.say_closed(HostOutcome::Failed, Some(why));
         };
-        let settled = WayBack { probe, blobs: &self.blobs, journal: &mut journal, voice: self.voice }.go();
+        let settled = WayBack::of(probe, &self.blobs, &mut journal, self.voice).go();
         self.counts.undone += settled.undone;
         let (outcome, left) = settled.settle(&mut journal, probe);
-        let message = [Some(why), left].into_iter().flatten().collect::<Vec<_>>().join("; ");
         drop(journal);
+        let message = match left {
+            None => why,
+            Some(left) if is_told => left,
+            Some(left) => format!("{why}; {left}"),
+        };
         self.say_closed(outcome, Some(message));
     }
 }
@@ -102,21 +106,44 @@ enum Step {
 
 /// What the way back needs.
 pub(super) struct WayBack<'a, W> {
-    pub(super) probe: &'a Probe,
-    pub(super) blobs: &'a Blobs,
-    pub(super) journal: &'a mut Journal,
-    pub(super) voice: &'a mut Voice<W>,
+    probe: &'a Probe,
+    blobs: &'a Blobs,
+    journal: &'a mut Journal,
+    voice: &'a mut Voice<W>,
+    /// The entries of each resource, in order.
+    chains: HashMap<Resource, Vec<u32>>,
+}
+
+fn chains(entries: &[(Entry, Status)]) -> HashMap<Resource, Vec<u32>> {
+    let mut chains: HashMap<Resource, Vec<u32>> = HashMap::new();
+    for (entry, _) in entries {
+        if let Deed::Change(change) = &entry.deed {
+            chains.entry(change.resource.clone()).or_default().push(entry.no);
+        }
+    }
+    chains
+}
+
+impl<'a, W: Write> WayBack<'a, W> {
+    /// The way back of a journal's run.
+    pub(super) fn of(probe: &'a Probe, blobs: &'a Blobs, journal: &'a mut Journal, voice: &'a mut Voice<W>) -> Self {
+        WayBack { probe, blobs, journal, voice, chains: HashMap::new() }
+    }
 }
 
 impl<W: Write> WayBack<'_, W> {
-    /// Goes all the way. What fails does not keep the rest from being put back.
+    /// Goes all the way. What fails does not keep the rest from being put back. Changes that were put back already are
+    /// looked at again: the power may have gone before that was on the disk. Acts are believed.
     pub(super) fn go(mut self) -> Settled {
         let mut settled = Settled::default();
-        let open = |status: &Status| {
-            !matches!(status, Status::Undone(Undone::Undone | Undone::AlreadyBefore | Undone::Irreversible))
+        let is_open = |entry: &Entry, status: &Status| {
+            let done = matches!(status, Status::Undone(Undone::Undone | Undone::AlreadyBefore));
+            !done || matches!(entry.deed, Deed::Change(_))
         };
+        let all = self.journal.entries();
         let todo: Vec<(Entry, Status)> =
-            self.journal.entries().iter().filter(|(_, status)| open(status)).rev().cloned().collect();
+            all.iter().filter(|(entry, status)| is_open(entry, status)).rev().cloned().collect();
+        self.chains = chains(all);
         for group in todo.chunk_by(|(a, _), (b, _)| a.task == b.task && is_package(a) && is_package(b)) {
             match &group[0].0.deed {
                 Deed::Change(_) => self.changes(group, &mut settled),
@@ -169,10 +196,11 @@ impl<W: Write> WayBack<'_, W> {
             tools.clear_temporary(path).map_err(|error| format!("clearing up beside {path}: {error}"))?;
         }
         let now = resources::observe(self.probe, resource).map_err(|halt| halt.to_string())?;
-        if resources::differences(&now, before).is_empty() {
+        let is_as = |state: &State| resources::differences(&now, state).is_empty();
+        let differs = resources::differences(after, &now);
+        if is_as(before) || !differs.is_empty() && self.earlier_states(entry, resource).any(is_as) {
             return Ok(Step::Before);
         }
-        let differs = resources::differences(after, &now);
         let is_ours = differs.is_empty() || *status != Status::Sealed && may_be_ours(entry, before, after, &now);
         if !is_ours {
             let told: Vec<String> =
@@ -183,6 +211,17 @@ impl<W: Write> WayBack<'_, W> {
             Some(stranger) => Ok(Step::Drifted(format!("it now holds {stranger}"))),
             None => Ok(Step::Back(now)),
         }
+    }
+
+    /// The states that a resource had before earlier entries: where it is in one of them, the way back has been there
+    /// already, and those entries lead on.
+    fn earlier_states<'s>(&'s self, entry: &Entry, resource: &Resource) -> impl Iterator<Item = &'s State> {
+        let numbers = self.chains.get(resource).map_or(&[][..], Vec::as_slice);
+        let end = numbers.partition_point(|no| *no < entry.no);
+        numbers[..end].iter().rev().filter_map(|no| match &self.journal.entries()[*no as usize].0.deed {
+            Deed::Change(change) => Some(&change.before),
+            Deed::Act { .. } => None,
+        })
     }
 
     /// What someone has put into a directory that is to go.
@@ -212,7 +251,7 @@ impl<W: Write> WayBack<'_, W> {
     /// It is as it was before. If it had never been begun, there is nothing to say.
     fn already(&mut self, entry: &Entry, status: &Status, settled: &mut Settled) {
         match status {
-            Status::Armed => {
+            Status::Armed | Status::Undone(Undone::Undone | Undone::AlreadyBefore) => {
                 let _the_disk_has_failed = self.journal.undone(entry.no, Undone::AlreadyBefore);
             }
             _ => self.end(entry, Undone::AlreadyBefore, settled),
@@ -265,12 +304,18 @@ impl<W: Write> WayBack<'_, W> {
         match &how {
             Undone::Undone => settled.undone += 1,
             Undone::AlreadyBefore => {}
+            Undone::Drifted(_) if settled.drifted.contains(&name) => {}
             Undone::Drifted(_) => settled.drifted.push(name),
             Undone::Irreversible => settled.irreversible.push(name),
             Undone::Failed(_) => settled.failed.push(name),
         }
         // Where the disk takes no more records, the way back goes on: closing the journal will tell.
-        let _the_disk_has_failed = self.journal.undone(entry.no, how.clone());
+        let mut kept = self.journal.undone(entry.no, how.clone());
+        if matches!(entry.deed, Deed::Act { .. }) {
+            // An undo that was run should not be run again, even if the power goes.
+            kept = kept.and_then(|()| self.journal.sync());
+        }
+        let _the_disk_has_failed = kept;
         let report = Box::new(report::of(&entry.deed, None, entry.sensitive));
         self.voice.say(FromAgent::Undone { no: entry.task, report, how });
     }

@@ -278,6 +278,10 @@ impl HostRun {
         if let Some(open) = self.open.get_mut(&no) {
             open.deeds.push(report.clone());
         }
+        // A plan tells deeds so that are too many for one message: nothing is done.
+        if self.job.mode == Mode::Plan {
+            return;
+        }
         self.tell(Event::DeedDone { host: self.host.name.clone(), step, report, took_us });
     }
 
@@ -286,7 +290,7 @@ impl HostRun {
         if self.raws.front().is_some_and(|(no, ..)| *no == end.no) {
             self.raws.pop_front();
         }
-        let deeds = if self.job.mode == Mode::Plan { end.deeds.clone() } else { open.deeds };
+        let deeds = [open.deeds, end.deeds.clone()].concat();
         let known = self.job.mode == Mode::Apply || is_foreseen(end.outcome, &deeds);
         let result = known.then(|| result_data(&end));
         let failed = end.outcome == StepOutcome::Failed;
@@ -413,7 +417,11 @@ impl HostRun {
     fn closed(&mut self, closed: Closed) {
         if let Some(message) = closed.message {
             let kind = if self.labels.is_empty() { FaultKind::Policy } else { FaultKind::Failed };
-            self.fault.get_or_insert(Fault::new(kind, message));
+            match &mut self.fault {
+                Some(fault) if closed.outcome == HostOutcome::NeedsRecovery => fault.causes.push(message),
+                Some(_) => {}
+                None => self.fault = Some(Fault::new(kind, message)),
+            }
         }
         // In a plan nothing can have been done: a step that cannot work is all there is to tell.
         let outcome = match closed.outcome {

@@ -312,9 +312,9 @@ pub enum Undone {
 pub enum HostOutcome {
     /// All steps are done.
     Succeeded,
-    /// It failed, and is as it was before.
+    /// It failed, and is as it was before, also because nothing had been done yet.
     RolledBack,
-    /// It failed, and what was done stays (`on_failure: stop`), or nothing had been done.
+    /// It failed, and what was done stays (`on_failure: stop`), or it refused the run. In a plan: a step failed.
     Failed,
     /// It failed, and something could not be put back.
     NeedsRecovery,

@@ -160,7 +160,14 @@ impl<'journal> Tools<'journal> {
 
     /// Clears up what a crash has left beside the paths of the entries.
     pub fn clear_temporary(&self, path: &ByteText) -> io::Result<()> {
-        let (spot, entry) = self.spot(path)?;
+        let (spot, entry) = match self.spot(path) {
+            Ok(found) => found,
+            // Where there is no folder, nothing is in it.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let temporary = spot.beside(&self.journal.temporary_name(entry.no))?;
         match temporary.clear() {
             Err(_) => remove_directory_at(&temporary),

@@ -173,7 +173,7 @@ pub struct TaskEnd {
     pub no: TaskNo,
     /// How.
     pub outcome: StepOutcome,
-    /// In a plan: what would be done. In an apply these came before, as `Done`.
+    /// In a plan: what would be done; the first of very many came before, as `Done`. In an apply all came so.
     pub deeds: Vec<DeedReport>,
     /// What its command printed.
     pub output: Option<Output>,

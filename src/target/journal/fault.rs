@@ -91,7 +91,9 @@ impl fmt::Display for JournalFault {
             JournalFault::TooLong { bytes } => {
                 write!(f, "the undo of this deed would be a record of {bytes} bytes, which is too long to keep")
             }
-            JournalFault::Damaged { path, why } => write!(f, "{} {why}", path.display()),
+            JournalFault::Damaged { path, why } => {
+                write!(f, "{} {why}; put back by hand what it tells of, then move its folder away", path.display())
+            }
             JournalFault::Broken => f.write_str("the journal's disk failed; nothing more is changed"),
             JournalFault::Io { doing, error } => write!(f, "{doing}: {error}"),
         }

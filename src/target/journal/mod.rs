@@ -203,11 +203,14 @@ impl Journal {
     fn end(&mut self, outcome: HostOutcome) -> Result<(), JournalFault> {
         self.write(&[Record::Closed { outcome }])?;
         self.log.as_mut().map_or(Ok(()), Log::sync)?;
-        if !store::keeps_images(outcome) {
-            store::remove_tree(&self.folder.join(store::IMAGES))
-                .map_err(JournalFault::io("removing the before-images of a run that was rolled back"))?;
-        }
-        self.store.settle(&self.folder)
+        // From here on the run has ended. What cannot be tidied up now is by the next run.
+        let _tidied_later = self.store.settle(&self.folder, outcome);
+        Ok(())
+    }
+
+    /// Brings the records so far onto the disk.
+    pub fn sync(&mut self) -> Result<(), JournalFault> {
+        self.log.as_mut().map_or(Ok(()), Log::sync)
     }
 
     /// Brings the names in all folders that were written to onto the disk.

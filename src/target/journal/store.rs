@@ -137,9 +137,13 @@ impl Store {
     }
 
     /// A run is settled: its folder gets its settled name, and the oldest ones go.
-    pub(super) fn settle(&self, folder: &Path) -> Result<(), JournalFault> {
+    pub(super) fn settle(&self, folder: &Path, outcome: HostOutcome) -> Result<(), JournalFault> {
         let doing = || JournalFault::io(format!("settling {}", folder.display()));
         remove_tree(&folder.join(BLOBS)).map_err(doing())?;
+        if outcome == HostOutcome::RolledBack {
+            // Everything is back: nothing can be undone any more.
+            remove_tree(&folder.join(IMAGES)).map_err(doing())?;
+        }
         let name = folder.file_name().and_then(|name| name.to_str()?.strip_suffix(OPEN));
         let settled = self.runs().join(name.expect("an open folder's name ends so"));
         fs::rename(folder, settled).map_err(doing())?;
@@ -164,7 +168,7 @@ impl Store {
     fn tidy(&self) -> Result<(), JournalFault> {
         for folder in self.open_folders()? {
             match read_story(&folder)? {
-                Some(Story { closed: Some(_), .. }) => self.settle(&folder)?,
+                Some(Story { closed: Some(outcome), .. }) => self.settle(&folder, outcome)?,
                 Some(Story { opened: Some(_), .. }) => {}
                 _ => remove_tree(&folder)
                     .map_err(JournalFault::io(format!("removing {}, where nothing was begun", folder.display())))?,
@@ -249,11 +253,6 @@ fn tell(folder: &Path, records: &[super::record::Record]) -> Result<Story, Journ
         })?;
     }
     Ok(story)
-}
-
-/// Whether settling a run so leaves before-images that a later undo can use.
-pub(super) fn keeps_images(outcome: HostOutcome) -> bool {
-    outcome != HostOutcome::RolledBack
 }
 
 /// Checks that a folder is one, is ours, and that others have none of the `forbidden` permissions.

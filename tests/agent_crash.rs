@@ -1,0 +1,215 @@
+//! The agent's own program, killed in the middle: whoever comes next settles the run.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod agent_support;
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use agent_support::{Controller, Host, picture, sh, shell};
+use rollbook::{
+    model::event::{HostOutcome, Mode, Undone},
+    wire::{FromAgent, ToAgent},
+};
+use serde_json::json;
+
+struct Agent {
+    child: Child,
+    controller: Controller,
+}
+
+/// Starts the agent's program on the host.
+fn start(host: &Host) -> Agent {
+    let (agent_reads, to_agent) = std::io::pipe().unwrap();
+    let (from_agent, agent_writes) = std::io::pipe().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_rollbook-agent"))
+        .args(["serve", "--root", host.root().to_str().unwrap()])
+        .env("XDG_STATE_HOME", "/state")
+        .stdin(Stdio::from(agent_reads))
+        .stdout(Stdio::from(agent_writes))
+        .spawn()
+        .unwrap();
+    Agent { child, controller: Controller::greet(to_agent, from_agent, None) }
+}
+
+impl Agent {
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn end(mut self) {
+        drop(self.controller);
+        let until = Instant::now() + Duration::from_secs(30);
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "the agent does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn lived_in() -> Host {
+    let host = Host::new();
+    host.write("etc/app.conf", "one\ntwo\n");
+    fs::hard_link(host.root().join("etc/app.conf"), host.root().join("etc/second.conf")).unwrap();
+    for n in 0..30 {
+        host.write(&format!("srv/old/{n}/file"), &n.to_string());
+    }
+    symlink("0/file", host.root().join("srv/old/link")).unwrap();
+    // The agent's own state is below the root too: made before, so that the pictures can be compared without it.
+    host
+}
+
+/// What stands on the host, but for the agent's own state.
+fn seen(host: &Host) -> std::collections::BTreeMap<std::path::PathBuf, String> {
+    let mut seen = picture(&host.root());
+    seen.retain(|path, _| {
+        let path = path.strip_prefix(host.root()).unwrap();
+        !["var", "state"].iter().any(|own| path.starts_with(own))
+    });
+    seen
+}
+
+fn steps(controller: &mut Controller) {
+    controller.task("copy", json!({"dest": "/etc/app.conf", "content": "one\nTWO\n", "mode": "0600"}));
+    controller.task("file", json!({"path": "/srv/new/x/y", "state": "directory", "mode": "2750"}));
+    controller.task("copy", json!({"dest": "/srv/new/x/y/file", "content": "new\n".repeat(50_000)}));
+    controller.task("file", json!({"path": "/srv/old", "state": "absent"}));
+    controller.task("file", json!({"path": "/srv/current", "state": "link", "src": "new/x"}));
+    controller.task("lineinfile", json!({"path": "/etc/app.conf", "line": "three"}));
+    controller.task("file", json!({"path": "/etc/second.conf", "mode": "0604"}));
+    controller.task("file", json!({"path": "/srv/current", "state": "absent"}));
+    controller.task("copy", json!({"dest": "/srv/current", "content": "a file now"}));
+}
+
+#[test]
+fn a_run_killed_at_any_time_is_settled_by_the_next_agent() {
+    let seed = u64::from(std::process::id());
+    let (mut cut_off, mut before_anything, mut after_all) = (0, 0, 0);
+    for round in 0..40 {
+        let host = lived_in();
+        let before = seen(&host);
+        let mut first = start(&host);
+        first.controller.open(Mode::Apply, 1);
+        steps(&mut first.controller);
+        // Spread over the time that the run takes, with some chance in it.
+        let pause = (seed.wrapping_mul(6_364_136_223_846_793_005).rotate_left(round)) % 1000 + u64::from(round) * 1000;
+        std::thread::sleep(Duration::from_micros(pause));
+        first.kill();
+        let mut second = start(&host);
+        match &second.controller.hello.open_run {
+            Some(open) => {
+                assert!(!open.alive && open.operator == "ann", "{open:?}");
+                cut_off += 1;
+                second.controller.open(Mode::Apply, 2);
+                let refused = second.controller.listen();
+                assert!(refused.closed().message.as_deref().unwrap().contains("rollbook recover"));
+            }
+            None if seen(&host) == before => before_anything += 1,
+            None => panic!("changed, and no run is open (seed {seed}, round {round})"),
+        }
+        second.controller.tell(&ToAgent::Recover);
+        let told = second.controller.listen();
+        let expected = [HostOutcome::RolledBack, HostOutcome::Succeeded];
+        assert!(expected.contains(&told.closed().outcome), "seed {seed}, round {round}: {told:?}");
+        assert_eq!(seen(&host), before, "seed {seed}, round {round}: {told:?}");
+        after_all += usize::from(told.undone().len() > 40);
+        second.end();
+    }
+    assert!(
+        cut_off > 5,
+        "only {cut_off} of 40 were cut off in the middle ({before_anything} before, {after_all} late)"
+    );
+}
+
+#[test]
+fn a_recovery_that_is_killed_is_recovered() {
+    let host = lived_in();
+    let before = seen(&host);
+    let mut agent = start(&host);
+    agent.controller.open(Mode::Apply, 1);
+    steps(&mut agent.controller);
+    agent.controller.await_message(|message| matches!(message, FromAgent::Ended(end) if end.no.step == 8));
+    agent.kill();
+    for pause in [1, 2, 4, 8] {
+        let mut agent = start(&host);
+        agent.controller.tell(&ToAgent::Recover);
+        std::thread::sleep(Duration::from_millis(pause));
+        agent.kill();
+    }
+    let mut agent = start(&host);
+    agent.controller.tell(&ToAgent::Recover);
+    assert_ne!(agent.controller.listen().closed().outcome, HostOutcome::NeedsRecovery);
+    assert_eq!(seen(&host), before);
+    agent.end();
+}
+
+#[test]
+fn a_command_that_was_cut_off_is_undone_or_named() {
+    let host = Host::new();
+    let log = host.root().join("log");
+    let mut agent = start(&host);
+    agent.controller.open(Mode::Apply, 1);
+    let script = format!("echo done >> {0}; exec sleep 300", log.display());
+    let undo = sh(&format!("echo undone >> {}", log.display()));
+    agent.controller.task("shell", shell("true"));
+    agent.controller.task_with("shell", shell(&script), |task| task.undo = Some(undo));
+    let until = Instant::now() + Duration::from_secs(30);
+    while !log.exists() {
+        assert!(Instant::now() < until, "the command does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    agent.kill();
+    let mut agent = start(&host);
+    agent.controller.tell(&ToAgent::Recover);
+    let told = agent.controller.listen();
+    assert_eq!(told.undone(), [&Undone::Undone, &Undone::Irreversible]);
+    assert_eq!(told.closed().outcome, HostOutcome::NeedsRecovery);
+    assert_eq!(fs::read_to_string(&log).unwrap(), "done\nundone\n");
+    assert!(start(&host).controller.hello.open_run.is_none(), "it is settled, and someone was told");
+    agent.end();
+}
+
+#[test]
+fn what_cannot_be_put_back_bars_the_host_until_three_attempts_have_failed() {
+    let host = Host::new();
+    let mut agent = start(&host);
+    agent.controller.open(Mode::Apply, 1);
+    agent.controller.task_with("shell", shell("true"), |task| task.undo = Some(sh("exit 7")));
+    agent.controller.task("fail", json!({"msg": "enough"}));
+    let told = agent.controller.listen();
+    assert_eq!(told.closed().outcome, HostOutcome::NeedsRecovery);
+    assert!(matches!(told.undone()[..], [Undone::Failed(_)]));
+    for attempt in 2..=3 {
+        agent.controller.open(Mode::Apply, attempt);
+        let refused = agent.controller.listen();
+        assert!(refused.closed().message.as_deref().unwrap().contains("rollbook recover"), "attempt {attempt}");
+        agent.controller.tell(&ToAgent::Recover);
+        assert_eq!(agent.controller.listen().closed().outcome, HostOutcome::NeedsRecovery);
+    }
+    agent.controller.open(Mode::Apply, 9);
+    assert_eq!(agent.controller.close().closed().outcome, HostOutcome::Succeeded);
+    agent.end();
+}
+
+#[test]
+fn the_program_tells_its_digest_and_version() {
+    let run = |argument: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_rollbook-agent")).arg(argument).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let program = fs::File::open(env!("CARGO_BIN_EXE_rollbook-agent")).unwrap();
+    let (digest, _) = rollbook::base::Digest::of_reader(program).unwrap();
+    assert_eq!(run("--digest"), (true, format!("{digest}\n")));
+    assert!(run("--version").1.starts_with("rollbook-agent "));
+    assert!(!run("--nonsense").0);
+    let host = Host::new();
+    let agent = start(&host);
+    assert_eq!(agent.controller.hello.digest, digest);
+    agent.end();
+}
