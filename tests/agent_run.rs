@@ -439,3 +439,16 @@ fn garbage_from_the_controller_is_a_lost_controller() {
     controller.hang_up();
     assert!(!host.has("file"));
 }
+
+#[test]
+fn a_plan_goes_on_after_a_failure_and_says_so_at_the_end() {
+    let host = Host::new();
+    let mut controller = host.connect();
+    controller.open(Mode::Plan, 1);
+    controller.task("file", json!({"path": "/missing", "state": "file"}));
+    controller.task("copy", json!({"dest": "/file", "content": "x"}));
+    let told = controller.close();
+    assert_eq!(told.outcomes(), [StepOutcome::Failed, StepOutcome::Changed]);
+    assert_eq!(told.closed().outcome, HostOutcome::Failed);
+    controller.hang_up();
+}
