@@ -3,8 +3,13 @@
 use crate::{
     base::Fault,
     model::event::{Sink, Stamped},
-    report::write_line,
+    report::{clean, output},
 };
+
+/// Writes JSON that is already text as one line. It is made harmless for a terminal; its value stays the same.
+pub fn write_json(text: &str) {
+    output::write_bare(&clean::json(text));
+}
 
 /// Writes each event as one line.
 #[derive(Debug, Default)]
@@ -12,7 +17,8 @@ pub struct JsonLines;
 
 impl Sink for JsonLines {
     fn take(&mut self, event: &Stamped) -> Result<(), Fault> {
-        write_line(&serde_json::to_string(event).expect("an event is plain data"));
+        let text = serde_json::to_string(event).expect("an event is plain data");
+        write_json(&text);
         Ok(())
     }
 }
