@@ -71,8 +71,8 @@ pub(super) fn table(hosts: &[EndedHost]) -> Vec<Line> {
     let mut table = Table::new(&["host", "ok", "changed", "skipped", "failed", "undone", "outcome"]);
     table.numbers(1..6);
     if hosts.len() <= ROWS_MAX {
-        hosts.iter().for_each(|host| table.row(cells(host.name.as_str(), host.outcome, &host.counts)));
-        return table.lines();
+        hosts.iter().for_each(|host| table.marked_row(cells(host.name.as_str(), host.outcome, &host.counts)));
+        return table.marked_lines();
     }
     let mut groups: BTreeMap<(u8, [u32; 5]), Vec<&EndedHost>> = BTreeMap::new();
     for host in hosts {
@@ -80,9 +80,9 @@ pub(super) fn table(hosts: &[EndedHost]) -> Vec<Line> {
     }
     for group in groups.values() {
         let names: Vec<HostName> = group.iter().map(|host| host.name.clone()).collect();
-        table.row(cells(&hosts_words(&names, hosts.len()), group[0].outcome, &group[0].counts));
+        table.marked_row(cells(&hosts_words(&names, hosts.len()), group[0].outcome, &group[0].counts));
     }
-    table.lines()
+    table.marked_lines()
 }
 
 fn cells(name: &str, outcome: HostOutcome, counts: &Counts) -> Vec<(Mark, String)> {

@@ -28,13 +28,23 @@ impl Table {
         self.numbers = columns;
     }
 
-    /// Adds a row. Its texts are made harmless here.
-    pub fn row(&mut self, cells: Vec<(Mark, String)>) {
+    /// Adds a row of plain texts. They are made harmless here.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.marked_row(cells.into_iter().map(|text| (Mark::Plain, text)).collect());
+    }
+
+    /// Adds a row of marked texts. They are made harmless here.
+    pub fn marked_row(&mut self, cells: Vec<(Mark, String)>) {
         self.rows.push(cells.into_iter().map(|(mark, text)| (mark, clean::line(&text))).collect());
     }
 
+    /// The lines as text for [`write_line`](crate::report::write_line).
+    pub fn lines(&self) -> Vec<String> {
+        self.marked_lines().iter().map(Line::painted).collect()
+    }
+
     /// The lines, without blanks at their ends.
-    pub fn lines(&self) -> Vec<Line> {
+    pub fn marked_lines(&self) -> Vec<Line> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
         let width = |column: usize| cells(column).map(|(_, text)| text.width()).max().unwrap_or(0);
@@ -66,11 +76,11 @@ mod tests {
     fn columns_are_aligned_and_nothing_is_left_at_the_end() {
         let mut table = Table::new(&["host", "ok", "outcome"]);
         table.numbers(1..2);
-        let cells = |texts: [&str; 3]| texts.map(|text| (Mark::Plain, text.to_owned())).to_vec();
+        let cells = |texts: [&str; 3]| texts.map(str::to_owned).to_vec();
         table.row(cells(["web01", "3", "succeeded"]));
         table.row(cells(["漢字 and more", "12", "\u{1b}[m"]));
         table.row(cells(["x", "", ""]));
-        let lines: Vec<String> = table.lines().iter().map(Line::plain).collect();
+        let lines: Vec<String> = table.marked_lines().iter().map(Line::plain).collect();
         let expected =
             ["host           ok  outcome", "web01           3  succeeded", "漢字 and more  12  \\u{1b}[m", "x"];
         assert_eq!(lines, expected);
