@@ -78,7 +78,8 @@ fn serve_stdio(root: &Path) -> io::Result<()> {
     // Away from the terminal: neither its Ctrl-C nor its end is meant for the agent. It fails where the agent leads a
     // process group already, as under sshd, and then there is no terminal.
     let _already_leads = rustix::process::setsid();
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    // For what commands make, as after a login; what the agent makes has modes of its own.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let machine = Machine::below(root)?;
     // Commands without a folder of their own start at home, or at the root where there is none.
     let home = machine.probe.facts().home.clone();

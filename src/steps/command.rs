@@ -23,7 +23,7 @@ use crate::{
 /// run.
 ///
 /// Other than in Ansible, `$NAME` in an argument is not replaced, and a guard's path is no glob. The program gets a
-/// clean environment: `PATH`, `HOME` and few others, `LC_ALL=C.UTF-8`, and the step's `environment:`.
+/// clean environment: `PATH`, `HOME` and few others, `LC_ALL=C.UTF-8`, and the step's `environment:`; its umask is 022.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -24,7 +24,8 @@ use crate::{
 /// irreversible. With `creates`, `removes` or `unless` the step fails if the guard does not hold after the script has
 /// run.
 ///
-/// A shell goes on after a command that fails; begin the script with `set -eu` if it should not.
+/// The script's environment is clean: `PATH`, `HOME` and few others, `LC_ALL=C.UTF-8`, and the step's `environment:`; its
+/// umask is 022. A shell goes on after a command that fails; begin the script with `set -eu` if it should not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
