@@ -23,10 +23,30 @@ impl Asker for Terminal {
 }
 
 fn ask_hidden(question: &str) -> Option<Secret> {
+    if let Some(answer) = from_environment(question) {
+        return Some(answer);
+    }
     if !io::stdin().is_terminal() {
         return None;
     }
     rpassword::prompt_password(format!("{question}: ")).ok().map(Secret::new)
+}
+
+/// Variables that answer questions, by how the question begins.
+const VARIABLES: [(&str, &str); 3] = [
+    ("Password for sudo", "ROLLBOOK_BECOME_PASSWORD"),
+    ("Password for", "ROLLBOOK_PASSWORD"),
+    ("Passphrase for", "ROLLBOOK_PASSPHRASE"),
+];
+
+fn from_environment(question: &str) -> Option<Secret> {
+    let (_, variable) = VARIABLES.iter().find(|(beginning, _)| question.starts_with(beginning))?;
+    std::env::var(variable).ok().filter(|value| !value.is_empty()).map(Secret::new)
+}
+
+/// Every answer that the environment holds: none of them must be seen.
+pub(crate) fn secrets_of_environment() -> impl Iterator<Item = Secret> {
+    VARIABLES.iter().filter_map(|(_, variable)| std::env::var(variable).ok()).map(Secret::new)
 }
 
 /// Whether the operator can be asked at all.

@@ -182,7 +182,7 @@ fn secrets(params: &BTreeMap<String, syntax::runbook::Bound>, hosts: &[Arc<Host>
         let connection = &host.connection;
         [connection.password.clone(), connection.become_password.clone()].into_iter().flatten()
     });
-    of_params.chain(of_hosts).collect()
+    of_params.chain(of_hosts).chain(ask::secrets_of_environment()).collect()
 }
 
 impl Loaded {
