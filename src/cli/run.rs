@@ -235,7 +235,7 @@ impl Loaded {
 
     /// Finds all that can be found wrong without a connection.
     pub(crate) fn check(&self, args: &RunArgs) -> Result<(), Faults> {
-        self.job(args, Mode::Plan)?.check()
+        engine::check(&self.job(args, Mode::Plan)?)
     }
 
     /// Plans or applies, to the end.

@@ -5,13 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::{Value as Data, json};
+use serde_json::Value as Data;
 
 use crate::{
     base::{Fault, FaultKind, Faults},
     engine::{
         job::Job,
         outcome,
+        results::{self, Results},
         task::{self, Prepared, Rendered, Work},
     },
     model::{
@@ -73,7 +74,7 @@ pub struct HostRun {
     phase: Phase,
     labels: HashMap<TaskNo, StepLabel>,
     open: BTreeMap<TaskNo, OpenTask>,
-    loops: BTreeMap<u32, Gathered>,
+    results: BTreeMap<u32, Results>,
     raws: VecDeque<(TaskNo, String, u64)>,
     counts: Counts,
     fault: Option<Fault>,
@@ -85,15 +86,6 @@ pub struct HostRun {
 struct OpenTask {
     item: Option<Arc<Data>>,
     deeds: Vec<DeedReport>,
-}
-
-/// The results of a step's items so far.
-#[derive(Debug)]
-struct Gathered {
-    id: Option<StepId>,
-    is_loop: bool,
-    due: usize,
-    results: Vec<Option<Data>>,
 }
 
 impl HostRun {
@@ -108,7 +100,7 @@ impl HostRun {
             phase: Phase::Working,
             labels: HashMap::new(),
             open: BTreeMap::new(),
-            loops: BTreeMap::new(),
+            results: BTreeMap::new(),
             raws: VecDeque::new(),
             counts: Counts::default(),
             fault: None,
@@ -231,8 +223,10 @@ impl HostRun {
     }
 
     fn gather(&mut self, step: u32, id: Option<StepId>, is_loop: bool, due: usize) {
-        self.loops.insert(step, Gathered { id, is_loop, due, results: Vec::new() });
-        self.conclude(step);
+        if let Some(id) = id {
+            self.results.insert(step, Results::new(id, is_loop, due));
+            self.conclude(step);
+        }
     }
 
     fn send(&mut self, item: Prepared) {
@@ -240,7 +234,7 @@ impl HostRun {
         self.labels.insert(no, item.label.clone());
         match item.work {
             Work::Skip(why) => {
-                let result = json!({"changed": false, "failed": false, "skipped": true});
+                let result = results::of_skipped();
                 self.step_ended(no, plain_end(StepOutcome::Skipped, Some(why)));
                 self.result(no, item.item, Some(result));
             }
@@ -291,8 +285,8 @@ impl HostRun {
             self.raws.pop_front();
         }
         let deeds = [open.deeds, end.deeds.clone()].concat();
-        let known = self.job.mode == Mode::Apply || is_foreseen(end.outcome, &deeds);
-        let result = known.then(|| result_data(&end));
+        let known = self.job.mode == Mode::Apply || results::is_foreseen(end.outcome, &deeds);
+        let result = known.then(|| results::of_task(&end));
         let failed = end.outcome == StepOutcome::Failed;
         let no = end.no;
         let message = end.message.clone();
@@ -388,24 +382,17 @@ impl HostRun {
     }
 
     fn result(&mut self, no: TaskNo, item: Option<Arc<Data>>, result: Option<Data>) {
-        let Some(gathered) = self.loops.get_mut(&no.step) else { return };
-        let with_item = result.map(|mut result| {
-            if let (Some(item), Data::Object(fields)) = (item, &mut result) {
-                fields.insert("item".to_owned(), (*item).clone());
-            }
-            result
-        });
-        gathered.results.push(with_item);
-        self.conclude(no.step);
+        if let Some(results) = self.results.get_mut(&no.step) {
+            results.add(no.item, item.as_deref(), result);
+            self.conclude(no.step);
+        }
     }
 
     /// When all items of a step have ended, its results can be seen under its id.
     fn conclude(&mut self, step: u32) {
-        let Some(gathered) = self.loops.get(&step) else { return };
-        let (Some(id), true) = (&gathered.id, gathered.results.len() == gathered.due) else { return };
-        let known: Option<Vec<Data>> = gathered.results.iter().cloned().collect();
-        let result = known.map(|mut results| if gathered.is_loop { sum_up(&results) } else { results.remove(0) });
-        self.scope.steps.insert(id.to_string(), result.map(Arc::new));
+        if let Some((id, result)) = self.results.get(&step).and_then(Results::conclusion) {
+            self.scope.steps.insert(id.to_string(), result.map(Arc::new));
+        }
     }
 
     fn undone(&mut self, no: TaskNo, report: DeedReport, how: Undone) {
@@ -454,39 +441,4 @@ fn raw_report(line: &str) -> DeedReport {
         diff: None,
         undo: UndoKind::Irreversible,
     }
-}
-
-/// Whether a plan can tell a step's results: what it would change is known, what a command would print is not.
-fn is_foreseen(outcome: StepOutcome, deeds: &[DeedReport]) -> bool {
-    let states_only = deeds.iter().all(|report| matches!(report.deed, Deed::Change(_)));
-    states_only && matches!(outcome, StepOutcome::Ok | StepOutcome::Changed | StepOutcome::Skipped)
-}
-
-/// What a step's result looks like under `steps.<id>`.
-fn result_data(end: &TaskEnd) -> Data {
-    let mut result = match serde_json::from_str(&end.data) {
-        Ok(Data::Object(fields)) => fields,
-        _ => serde_json::Map::new(),
-    };
-    result.insert("changed".into(), (end.outcome == StepOutcome::Changed).into());
-    result.insert("failed".into(), (end.outcome == StepOutcome::Failed).into());
-    result.insert("skipped".into(), (end.outcome == StepOutcome::Skipped).into());
-    if let Some(message) = &end.message {
-        result.insert("message".into(), message.as_str().into());
-    }
-    if let Some(output) = &end.output {
-        result.insert("rc".into(), output.code.into());
-        result.insert("stdout".into(), output.stdout.text.as_str().into());
-        result.insert("stderr".into(), output.stderr.text.as_str().into());
-        let lines: Vec<&str> = output.stdout.text.lines().collect();
-        result.insert("stdout_lines".into(), lines.into());
-    }
-    Data::Object(result)
-}
-
-/// The result of a loop: always a list of its items' results, and what holds for all.
-fn sum_up(results: &[Data]) -> Data {
-    let any = |field: &str| results.iter().any(|result| result[field] == Data::Bool(true));
-    let skipped = results.iter().all(|result| result["skipped"] == Data::Bool(true));
-    json!({"changed": any("changed"), "failed": any("failed"), "skipped": skipped, "results": results})
 }

@@ -1,18 +1,18 @@
 //! Everything that a run needs to know before its first connection.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::Arc,
 };
 
 use serde_json::{Value as Data, json};
 
 use crate::{
-    base::{Faults, Masker},
-    engine::{desk::Shelf, task},
+    base::Masker,
+    engine::desk::Shelf,
     model::{
         event::Mode,
-        ids::{RunId, TaskNo},
+        ids::RunId,
         inventory::{Host, Inventory},
         runbook::{Runbook, Step},
     },
@@ -104,27 +104,5 @@ impl Job {
             steps: ids.map(|id| (id.to_string(), None)).collect(),
             ..Scope::default()
         }
-    }
-
-    /// Renders every step for every host as far as it can be without a connection, and gives all that is wrong,
-    /// each fault once.
-    pub fn check(&self) -> Result<(), Faults> {
-        let mut seen = BTreeSet::new();
-        let mut faults = Faults::default();
-        for host in &self.hosts {
-            let scope = self.scope(host);
-            for number in 0..self.runbook.steps.len() + self.runbook.handlers.len() {
-                let step = self.step(number).expect("counted above");
-                if !self.chooses(number, step) {
-                    continue;
-                }
-                let no = TaskNo { step: u32::try_from(number).expect("steps are counted in u32"), item: 0 };
-                if let task::Rendered::Wrong(found) = task::render(self, step, no, &scope) {
-                    let new = found.0.into_iter().filter(|fault| seen.insert(fault.to_string()));
-                    faults.0.extend(new);
-                }
-            }
-        }
-        faults.or(())
     }
 }

@@ -4,16 +4,19 @@
 //! bytes, [`fleet`] runs all hosts, [`book`] stamps and delivers the events.
 
 pub mod book;
+pub mod check;
 pub mod desk;
 pub mod fleet;
 pub mod host_run;
 pub mod job;
 mod line;
 pub mod outcome;
+mod results;
 pub mod session;
 pub mod task;
 pub mod witness;
 
 pub use book::Book;
+pub use check::check;
 pub use fleet::run;
 pub use job::Job;

@@ -1,0 +1,30 @@
+//! Finds what is wrong before the first connection.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    base::Faults,
+    engine::{job::Job, task},
+    model::ids::TaskNo,
+};
+
+/// Renders every step for every host as far as it can be without a connection, and gives all that is wrong, each
+/// fault once.
+pub fn check(job: &Job) -> Result<(), Faults> {
+    let mut seen = BTreeSet::new();
+    let mut faults = Faults::default();
+    for host in &job.hosts {
+        let scope = job.scope(host);
+        for (number, step) in (0..).map_while(|number| Some((number, job.step(number)?))) {
+            if !job.chooses(number, step) {
+                continue;
+            }
+            let no = TaskNo { step: u32::try_from(number).expect("steps are counted in u32"), item: 0 };
+            if let task::Rendered::Wrong(found) = task::render(job, step, no, &scope) {
+                let new = found.0.into_iter().filter(|fault| seen.insert(fault.to_string()));
+                faults.0.extend(new);
+            }
+        }
+    }
+    faults.or(())
+}
