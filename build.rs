@@ -29,11 +29,22 @@ fn main() {
 }
 
 /// Builds the agent with the `agent` profile, in a target folder of its own (cargo holds the lock on the other one).
+///
+/// What cargo tells this build script of its own build (the feature `controller` above all) must not reach the agent's,
+/// which would then embed an agent in its turn.
 fn build_agent() -> PathBuf {
     let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
     let folder = Path::new(&variable("OUT_DIR")).join("agent");
     let target = variable("TARGET");
-    let status = Command::new(variable("CARGO"))
+    let own = env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_FEATURE_") || name.starts_with("CARGO_CFG_")
+    });
+    let mut cargo = Command::new(variable("CARGO"));
+    for name in own {
+        cargo.env_remove(name);
+    }
+    let status = cargo
         .args(["build", "--locked", "--bin", "rollbook-agent", "--no-default-features", "--profile", "agent"])
         .args(["--target", &target])
         .arg("--target-dir")

@@ -13,7 +13,7 @@ use crate::{
         node::{Node, Value},
         runbook::Placed,
     },
-    report::{self, Table, clean},
+    report::{self, Line, Table, clean},
     syntax,
 };
 
@@ -35,12 +35,11 @@ pub(crate) fn run(args: &HostsArgs, global: &Global) -> Exit {
         Ok(hosts) => hosts,
         Err(faults) => return refuse(&faults, global),
     };
-    let lines: Vec<String> = match (global.json, args.vars) {
-        (true, vars) => hosts.iter().map(|host| to_json(host, vars).to_string()).collect(),
-        (false, false) => table(&hosts),
-        (false, true) => hosts.iter().flat_map(|host| with_vars(host)).collect(),
-    };
-    lines.iter().for_each(|line| report::write_line(line));
+    match (global.json, args.vars) {
+        (true, vars) => hosts.iter().for_each(|host| report::write_json(&to_json(host, vars).to_string())),
+        (false, false) => report::write_lines(&table(&hosts)),
+        (false, true) => hosts.iter().for_each(|host| report::write_lines(&with_vars(host))),
+    }
     Exit::Done
 }
 
@@ -51,7 +50,7 @@ fn chosen(args: &HostsArgs) -> Result<Vec<Arc<Host>>, Faults> {
     Ok(inventory.hosts.into_iter().filter(|host| names.contains(&host.name)).collect())
 }
 
-fn table(hosts: &[Arc<Host>]) -> Vec<String> {
+fn table(hosts: &[Arc<Host>]) -> Vec<Line> {
     let mut table = Table::new(&["HOST", "ADDRESS", "PORT", "USER", "TRANSPORT", "BECOME", "GROUPS"]);
     for host in hosts {
         let connection = &host.connection;
@@ -78,8 +77,8 @@ fn becomes(connection: &Connection) -> Option<&str> {
 }
 
 /// A host, and under it each variable with its place.
-fn with_vars(host: &Host) -> Vec<String> {
-    let mut lines = vec![clean::line(host.name.as_str())];
+fn with_vars(host: &Host) -> Vec<Line> {
+    let mut lines = vec![Line::of(host.name.as_str())];
     let mut table = Table::default();
     for (name, node) in host.vars.iter() {
         let value = shown(name, node).to_string();
@@ -148,7 +147,7 @@ web:
 
     #[test]
     fn a_line_a_host() {
-        let lines = table(&hosts(TEXT));
+        let lines: Vec<String> = table(&hosts(TEXT)).iter().map(Line::plain).collect();
         assert_eq!(
             lines,
             [
@@ -174,6 +173,7 @@ web:
     #[test]
     fn variables_come_with_their_places() {
         let lines = with_vars(&hosts("all: {hosts: {h: {x: 1}}}")[0]);
+        let lines: Vec<String> = lines.iter().map(Line::plain).collect();
         assert_eq!(lines, ["h", "  x  1  hosts.yml:1:22"]);
     }
 }

@@ -1,9 +1,6 @@
 //! Everything that a run needs to know before its first connection.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value as Data, json};
 

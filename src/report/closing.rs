@@ -72,7 +72,7 @@ pub(super) fn table(hosts: &[EndedHost]) -> Vec<Line> {
     table.numbers(1..6);
     if hosts.len() <= ROWS_MAX {
         hosts.iter().for_each(|host| table.marked_row(cells(host.name.as_str(), host.outcome, &host.counts)));
-        return table.marked_lines();
+        return table.lines();
     }
     let mut groups: BTreeMap<(u8, [u32; 5]), Vec<&EndedHost>> = BTreeMap::new();
     for host in hosts {
@@ -82,7 +82,7 @@ pub(super) fn table(hosts: &[EndedHost]) -> Vec<Line> {
         let names: Vec<HostName> = group.iter().map(|host| host.name.clone()).collect();
         table.marked_row(cells(&hosts_words(&names, hosts.len()), group[0].outcome, &group[0].counts));
     }
-    table.marked_lines()
+    table.lines()
 }
 
 fn cells(name: &str, outcome: HostOutcome, counts: &Counts) -> Vec<(Mark, String)> {

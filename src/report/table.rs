@@ -38,13 +38,8 @@ impl Table {
         self.rows.push(cells.into_iter().map(|(mark, text)| (mark, clean::line(&text))).collect());
     }
 
-    /// The lines as text for [`write_line`](crate::report::write_line).
-    pub fn lines(&self) -> Vec<String> {
-        self.marked_lines().iter().map(Line::painted).collect()
-    }
-
     /// The lines, without blanks at their ends.
-    pub fn marked_lines(&self) -> Vec<Line> {
+    pub fn lines(&self) -> Vec<Line> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
         let width = |column: usize| cells(column).map(|(_, text)| text.width()).max().unwrap_or(0);
@@ -80,7 +75,7 @@ mod tests {
         table.row(cells(["web01", "3", "succeeded"]));
         table.row(cells(["漢字 and more", "12", "\u{1b}[m"]));
         table.row(cells(["x", "", ""]));
-        let lines: Vec<String> = table.marked_lines().iter().map(Line::plain).collect();
+        let lines: Vec<String> = table.lines().iter().map(Line::plain).collect();
         let expected =
             ["host           ok  outcome", "web01           3  succeeded", "漢字 and more  12  \\u{1b}[m", "x"];
         assert_eq!(lines, expected);
