@@ -38,10 +38,20 @@ base() {
       if [ "$1" = busybox ]; then build_busybox "$new"; else build_debian "$new" "$1"; fi >&2 8>&-
       chmod 755 "$new"
       mv "$new" "$dir"
+      forget_old_bases
     fi
     exec 8>&-
   fi
+  touch "$dir.used"
   echo "$dir"
+}
+
+# Bases of recipes that nobody has used for a fortnight.
+forget_old_bases() {
+  local used
+  find "$FLEET_HOME/bases" -maxdepth 1 -name '*.used' -mtime +14 | while read -r used; do
+    rm -rf "${used%.used}" "$used"
+  done
 }
 
 mirror() { apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Codename: $(suite)" | head -1; }

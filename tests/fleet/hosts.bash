@@ -29,11 +29,13 @@ _boot() { # NAME KIND BASE
   address=$(_address "$name" "$kind")
   # shellcheck disable=SC2086
   mac=$(printf '02:77:%02x:%02x:%02x:%02x' ${address//./ })
-  if ! mountpoint -q "$dir/root"; then
+  if [ ! -e "$dir/dressed" ]; then
+    ! mountpoint -q "$dir/root" || _erase "$name" # left half-way
     mkdir -p "$dir"/{upper,work,root,sysctl} "$INSIDE/lxc/$name"
     mount -t overlay overlay -o "lowerdir=$base,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"
     _dress "$name" "$kind"
     [ "$kind" != hardened ] || _harden "$dir/root"
+    touch "$dir/dressed"
   fi
   echo "$kind $address $base" >"$dir/meta"
   _config "$name" "$kind" "$address" "$mac" >"$INSIDE/lxc/$name/config"
@@ -102,7 +104,7 @@ _dress() { # NAME KIND
   fi
   for home in /root /home/deploy /home/ops; do
     [ -d "$root$home" ] || continue
-    mkdir -m 700 "$root$home/.ssh"
+    mkdir -p -m 700 "$root$home/.ssh"
     cp "$RUN/id.pub" "$root$home/.ssh/authorized_keys"
     chown -R --reference="$root$home" "$root$home/.ssh"
   done
@@ -115,7 +117,7 @@ _harden() { # ROOT
   printf '[Login]\nKillUserProcesses=yes\n' >"$root/etc/systemd/logind.conf.d/hardened.conf"
   printf 'PermitRootLogin no\nBanner /etc/issue.net\n' >"$root/etc/ssh/sshd_config.d/hardened.conf"
   rm "$root/etc/sudoers.d/deploy"
-  yes 'AUTHORISED USE ONLY. All that you do here is watched.' | head -n 100 >"$root/etc/issue.net"
+  printf 'AUTHORISED USE ONLY, reminder %d: all that you do here is watched.\n' {1..100} >"$root/etc/issue.net"
   printf '%s\n' 'echo "Welcome to $(hostname)"' 'echo "a profile that also complains" >&2' | cat - "$root/etc/bash.bashrc" >"$root/etc/new"
   mv "$root/etc/new" "$root/etc/bash.bashrc"
   echo 'echo "and a login profile"' >"$root/etc/profile.d/welcome.sh"
@@ -136,8 +138,8 @@ _stop() { lxc-stop -P $INSIDE/lxc -n "$1" -k 2>/dev/null || true; }
 
 _erase() { # NAME
   local dir=$INSIDE/hosts/$1
-  umount "$dir/root"
-  rm -rf "${dir:?}"/{upper,work,root,sysctl}
+  ! mountpoint -q "$dir/root" || umount "$dir/root"
+  rm -rf "${dir:?}"/{dressed,upper,work,root,sysctl}
 }
 
 _host() { # DEED NAME
@@ -156,7 +158,7 @@ _host() { # DEED NAME
       _stop "$name"
       _erase "$name"
       ip neigh del "$address" dev br0 2>/dev/null || true
-      rm -rf "$dir" "$INSIDE/lxc/$name"
+      rm -rf "${dir:?}" "$INSIDE/lxc/$name"
       ;;
   esac
 }
@@ -169,8 +171,8 @@ _console() { # NAME COMMAND...
 
 _list() {
   local dir name kind address base
-  for dir in $(ls -v -d $INSIDE/hosts/*/ 2>/dev/null); do
-    name=$(basename "$dir")
+  for dir in $(find $INSIDE/hosts -mindepth 2 -maxdepth 2 -name meta -printf '%h\n' | sort -V); do
+    name=${dir##*/}
     read -r kind address base <"$dir/meta"
     echo "$name $kind $address $(_state "$name") $(cut -d' ' -f1,2 "$dir/hostkey.pub")"
   done
@@ -184,7 +186,7 @@ check_room() { # KIND NAME...
   for name in "$@"; do grep -qs "^$name " <(in_world _list) || new=$((new + 1)); done
   [ $new -gt 0 ] || return 0
   max=$(cat /proc/sys/fs/inotify/max_user_instances)
-  used=$(find /proc/[0-9]*/fd -lname 'anon_inode:inotify' 2>/dev/null | wc -l)
+  used=$(find /proc/[0-9]*/fd -lname 'anon_inode:inotify' 2>/dev/null | wc -l || true) # processes end while find looks
   [ $((used + 10 * new)) -le "$max" ] ||
     die "no room for $new more hosts with systemd: $used of $max inotify instances are taken, and each takes up to 10"
 }

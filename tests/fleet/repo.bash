@@ -12,7 +12,6 @@ repo_dir() {
   recipe=$({ echo "$DEMO"; declare -f repo_deb repo_rpm repo_arch; } | sha256sum)
   echo "$FLEET_HOME/repo-${recipe:0:12}"
 }
-REPO=$(repo_dir)
 
 # repo FAMILY [BASE]: deb is built on this machine, the others within a base that has their tools.
 repo() {
@@ -104,3 +103,5 @@ repo_arch() { # DIR; in a base with bsdtar and zstd. Writes the database itself:
   done <<<"$DEMO"
   (cd "$database" && bsdtar -czf "$1/fleet.db" -- *)
 }
+
+REPO=$(repo_dir)

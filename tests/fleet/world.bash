@@ -110,7 +110,7 @@ remove_cgroup() {
 }
 
 down() {
-  [ ! -d "$RUN" ] || with_lock remove_cgroup "$(cgroup)"
+  with_lock remove_cgroup "$(cgroup)"
   rm -rf "$RUN"
   rmdir "$FLEET_HOME/run" 2>/dev/null || true
 }
