@@ -24,7 +24,7 @@ use crate::{
     },
     render::{Renderer, VarLayer},
     steps, syntax,
-    transport::{Pacing, Settings},
+    transport::{Settings, Shared},
 };
 
 /// A line on which even keepalives are not answered this long is lost.
@@ -211,7 +211,8 @@ impl Loaded {
                 asker: Arc::clone(&self.asker) as Arc<dyn crate::transport::Asker>,
                 agent_program: args.agent.clone(),
                 silence_timeout: SILENCE_TIMEOUT,
-                pacing: Pacing::default(),
+                ssh_program: None,
+                shared: Shared::default(),
             },
         })
     }

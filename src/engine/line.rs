@@ -55,11 +55,16 @@ impl Line {
             }
         });
         match first.await.map_err(|_| lost("the agent said no hello in time"))?? {
-            FromAgent::Hello(hello) if hello.wire == WIRE_VERSION => Ok(hello),
-            FromAgent::Hello(hello) => Err(lost(&format!(
+            FromAgent::Hello(hello) if hello.wire != WIRE_VERSION => Err(lost(&format!(
                 "the agent speaks version {} of the protocol, and this is version {WIRE_VERSION}",
                 hello.wire
             ))),
+            FromAgent::Hello(hello) if hello.digest != self.pipe.digest => Err(lost(&format!(
+                "the agent on the target is {}, and {} was asked for",
+                hello.digest.short(),
+                self.pipe.digest.short()
+            ))),
+            FromAgent::Hello(hello) => Ok(hello),
             _ => Err(lost("the agent did not begin with hello")),
         }
     }

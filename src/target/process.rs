@@ -214,8 +214,9 @@ fn wait(
 /// A stream that is being read in a thread of its own.
 struct Drain(Arc<Mutex<Kept>>, thread::JoinHandle<()>);
 
-#[derive(Default)]
-struct Kept {
+/// The beginning and the end of a stream. Memory stays bounded.
+#[derive(Clone, Default)]
+pub struct Kept {
     head: Vec<u8>,
     tail: std::collections::VecDeque<u8>,
     bytes: u64,
@@ -244,7 +245,8 @@ impl Drain {
 }
 
 impl Kept {
-    fn add(&mut self, mut bytes: &[u8]) {
+    /// Takes in what was read.
+    pub fn add(&mut self, mut bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         let room = HEAD_BYTES - self.head.len();
         let (head, rest) = bytes.split_at(bytes.len().min(room));
@@ -255,7 +257,14 @@ impl Kept {
         self.tail.extend(bytes);
     }
 
-    fn finish(self) -> Capped {
+    /// The last bytes, at most `count`.
+    pub fn end(&self, count: usize) -> Vec<u8> {
+        let skipped = (self.head.len() + self.tail.len()).saturating_sub(count);
+        self.head.iter().chain(&self.tail).skip(skipped).copied().collect()
+    }
+
+    /// All that was kept, as text.
+    pub fn finish(self) -> Capped {
         let mut bytes = self.head;
         let missing = self.bytes - (bytes.len() + self.tail.len()) as u64;
         if missing > 0 {

@@ -1,4 +1,5 @@
-//! A private sshd on a loopback port, with keys of its own: for the suites that need a real one.
+//! A private sshd on a loopback port: its own host keys, its own client key, a home of its own. Nothing of this
+//! machine's ssh is read or written. It runs as whoever runs the test, root or not, and ends with the fixture.
 
 #![allow(dead_code, unreachable_pub, reason = "each suite uses what it needs of this")]
 #![allow(clippy::allow_attributes, reason = "which suite uses what differs, so nothing can be expected")]
@@ -7,100 +8,187 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-/// A running sshd. It ends when this is dropped.
+use rollbook::model::inventory::{self, Host, Transport};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// How long it may take to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A running sshd.
 pub struct Sshd {
+    folder: tempfile::TempDir,
     child: Child,
-    pub folder: tempfile::TempDir,
+    /// Where it listens.
     pub port: u16,
 }
 
 impl Sshd {
-    /// Starts one; `settings` are more lines for its configuration.
-    pub fn start(settings: &str) -> Sshd {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        make_key(&path("host_key"));
-        make_key(&path("id"));
-        fs::copy(path("id.pub"), path("authorized_keys")).unwrap();
+    /// One with an Ed25519 host key; `settings` are more lines for its configuration. They go before its own, and the
+    /// first of a kind counts.
+    pub fn start(settings: &str) -> Self {
+        Sshd::with(&["ed25519"], settings)
+    }
+
+    /// The same, with host keys of these types.
+    pub fn with(keys: &[&str], settings: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("sshd-").tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("home")).unwrap();
+        keys.iter().for_each(|kind| generate(&at(&format!("host_{kind}")), kind, ""));
+        generate(&at("id_ed25519"), "ed25519", "");
+        fs::copy(at("id_ed25519.pub"), at("authorized_keys")).unwrap();
         let port = free_port();
-        let configuration = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {host}\nAuthorizedKeysFile {keys}\nPidFile none\n\
-             StrictModes no\nUsePAM no\nPasswordAuthentication no\nMaxStartups 100\n{settings}\n",
-            host = path("host_key").display(),
-            keys = path("authorized_keys").display(),
-        );
-        fs::write(path("sshd_config"), configuration).unwrap();
-        // Where a root sshd separates its privileges; Debian's package makes it at boot.
-        let _not_root = fs::create_dir("/run/sshd");
-        let child = Command::new("/usr/sbin/sshd")
-            .arg("-D")
-            .arg("-f")
-            .arg(path("sshd_config"))
-            .arg("-E")
-            .arg(path("log"))
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("sshd is installed: tests/run does it");
-        let mut sshd = Sshd { child, folder, port };
-        sshd.wait();
-        let key = fs::read_to_string(sshd.path("host_key.pub")).unwrap();
-        let key: Vec<&str> = key.split_whitespace().take(2).collect();
-        fs::write(sshd.path("known_hosts"), format!("[127.0.0.1]:{port} {}\n", key.join(" "))).unwrap();
+        let mut text = format!("{settings}\n");
+        keys.iter().for_each(|kind| text.push_str(&format!("HostKey {}\n", at(&format!("host_{kind}")).display())));
+        text.push_str(&format!(
+            "ListenAddress 127.0.0.1\nPort {port}\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
+             AuthorizedKeysFile {0}/authorized_keys\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+             SetEnv HOME={0}/home\nMaxStartups 200\nPrintMotd no\n",
+            folder.path().display()
+        ));
+        fs::write(at("sshd_config"), text).unwrap();
+        let child = spawn(folder.path());
+        let sshd = Sshd { folder, child, port };
+        sshd.wait_until_it_listens();
         sshd
     }
 
-    /// A file of its folder: `id`, `host_key.pub`, `known_hosts`.
+    fn wait_until_it_listens(&self) {
+        let until = Instant::now() + START_TIMEOUT;
+        loop {
+            if greets(SocketAddr::from(([127, 0, 0, 1], self.port))) {
+                return;
+            }
+            assert!(Instant::now() < until, "sshd does not listen: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// A path in its folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// A host's line in an inventory.
+    /// The private key that lets in.
+    pub fn key(&self) -> PathBuf {
+        self.path("id_ed25519")
+    }
+
+    /// The home of whoever logs in.
+    pub fn home(&self) -> PathBuf {
+        self.path("home")
+    }
+
+    /// A host key: type and base64.
+    pub fn host_key(&self, kind: &str) -> String {
+        let text = fs::read_to_string(self.path(&format!("host_{kind}.pub"))).unwrap();
+        text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    }
+
+    /// A known_hosts file that trusts its Ed25519 key.
+    pub fn known_hosts(&self) -> PathBuf {
+        let file = self.path("known_hosts");
+        if !file.exists() {
+            fs::write(&file, format!("[127.0.0.1]:{} {}\n", self.port, self.host_key("ed25519"))).unwrap();
+        }
+        file
+    }
+
+    /// Its line in an inventory.
     pub fn host(&self, name: &str, transport: &str) -> String {
         format!(
-            "    {name}: {{transport: {transport}, address: 127.0.0.1, port: {}, user: root, key_file: {}, \
+            "    {name}: {{transport: {transport}, address: 127.0.0.1, port: {}, user: {}, key_file: {}, \
              known_hosts: {}}}\n",
             self.port,
-            self.path("id").display(),
-            self.path("known_hosts").display()
+            own_name(),
+            self.key().display(),
+            self.known_hosts().display()
         )
     }
 
-    fn wait(&mut self) {
-        let until = Instant::now() + Duration::from_secs(10);
-        loop {
-            if let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) {
-                let mut banner = String::new();
-                if BufReader::new(stream).read_line(&mut banner).is_ok() && banner.starts_with("SSH-") {
-                    return;
-                }
-            }
-            let log = fs::read_to_string(self.path("log")).unwrap_or_default();
-            assert!(Instant::now() < until && self.child.try_wait().unwrap().is_none(), "sshd does not answer: {log}");
-            std::thread::sleep(Duration::from_millis(20));
+    /// It as a host of an inventory that was read.
+    pub fn as_host(&self, transport: Transport) -> Host {
+        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+        Host {
+            name: "web1".into(),
+            groups: [].into(),
+            vars: Default::default(),
+            connection: inventory::Connection {
+                address: Some("127.0.0.1".to_owned()),
+                port: Some(self.port),
+                user: Some(own_name()),
+                transport,
+                key_file: Some(text(self.key())),
+                known_hosts: Some(vec![text(self.known_hosts())]),
+                // Nothing of this machine's ssh_config may matter.
+                ssh_args: vec!["-F/dev/null".to_owned()],
+                ..Default::default()
+            },
         }
     }
 }
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        let _already_gone = self.child.kill();
-        let _already_gone = self.child.wait();
+        // Its sessions are in its process group.
+        if let Some(group) = Pid::from_raw(self.child.id().cast_signed()) {
+            let _already_gone = kill_process_group(group, Signal::KILL);
+        }
+        let _reaped = self.child.wait();
     }
 }
 
-/// Makes a key without a passphrase.
-pub fn make_key(path: &Path) {
-    let status =
-        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]).arg(path).status();
-    assert!(status.expect("ssh-keygen is installed: tests/run does it").success());
+/// The login name of whoever runs the test.
+pub fn own_name() -> String {
+    let output = Command::new("id").arg("-un").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Makes a key pair.
+pub fn generate(file: &Path, kind: &str, passphrase: &str) {
+    let bits: &[&str] = if kind == "rsa" { &["-b", "2048"] } else { &[] };
+    let mut command = Command::new("ssh-keygen");
+    command.args(["-q", "-t", kind, "-N", passphrase, "-C", "test", "-f"]).arg(file).args(bits).stdin(Stdio::null());
+    assert!(command.status().unwrap().success(), "ssh-keygen failed");
+}
+
+fn spawn(folder: &Path) -> Child {
+    if rustix::process::geteuid().is_root() {
+        // Where sshd locks itself in before the login; the system's package would have made it.
+        fs::create_dir_all("/run/sshd").unwrap();
+        fs::set_permissions("/run/sshd", fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let log = fs::File::create(folder.join("log")).unwrap();
+    Command::new("/usr/sbin/sshd")
+        .args(["-D", "-e", "-f"])
+        .arg(folder.join("sshd_config"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .expect("sshd is installed (openssh-server)")
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn greets(address: SocketAddr) -> bool {
+    let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else { return false };
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).is_ok() && line.starts_with("SSH-2.0-")
 }

@@ -1,173 +1,299 @@
 //! Logging in: the ssh agent, key files, a password.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use ssh2::Error;
+use ssh2::{Agent, Error, PublicKey};
+use tokio::time::Instant;
 
 use crate::{
     base::{Fault, Secret},
     model::inventory::Host,
-    transport::{Settings, ssh2::wire::Wire, unreachable},
+    transport::{
+        ASK_PASSWORD, Asker, Settings, aside,
+        ssh2::wire::{Trouble, Wire},
+        unreachable,
+    },
 };
 
 /// Key files that are tried when none is named.
 const USUAL_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 
+/// The most keys of an ssh agent that are tried: sshd hangs up after six attempts (`MaxAuthTries`), and a key file and
+/// a password may have to follow.
+const AGENT_KEYS_MAX: usize = 4;
+
 /// Logs in, by whatever the server and the operator have in common.
-pub(super) async fn login(wire: &mut Wire, host: &Host, settings: &Settings, address: &str) -> Result<(), Fault> {
-    let user = match &host.connection.user {
-        Some(user) => user.clone(),
-        None => env::var("USER").or_else(|_| env::var("LOGNAME")).unwrap_or_else(|_| "root".to_owned()),
-    };
-    let methods = methods(wire, &user, address).await?;
-    let mut tried = Vec::new();
-    if wire.session().authenticated() {
-        return Ok(());
-    }
-    if methods.iter().any(|method| method == "publickey") && keys(wire, host, settings, &user, &mut tried).await {
-        return Ok(());
-    }
-    if password(wire, host, settings, &user, address, &methods, &mut tried).await {
-        return Ok(());
-    }
-    let tried = if tried.is_empty() { "nothing could be tried".to_owned() } else { tried.join("; ") };
-    Err(unreachable(format!("{user}@{address} did not let us in"))
-        .hint(format!("tried: {tried}"))
-        .hint(format!("the server takes: {}", methods.join(", "))))
-}
-
-/// What the server takes. It may let in without anything.
-async fn methods(wire: &Wire, user: &str, address: &str) -> Result<Vec<String>, Fault> {
-    let session = wire.session();
-    let found = wire.wait_for(|| session.auth_methods(user).map(str::to_owned)).await;
-    match found {
-        Ok(methods) => Ok(methods.split(',').map(str::to_owned).collect()),
-        Err(_) if session.authenticated() => Ok(Vec::new()),
-        Err(error) => Err(unreachable(format!("{address} broke off the login")).because(&error)),
-    }
-}
-
-/// Tries the agent's keys, then key files.
-async fn keys(wire: &Wire, host: &Host, settings: &Settings, user: &str, tried: &mut Vec<String>) -> bool {
-    // A key that the inventory names is meant: it goes before what the agent happens to hold.
-    if let Some(path) = &host.connection.key_file {
-        return key_file(wire, settings, user, &super::expand_home(path), tried).await;
-    }
-    if agent(wire, user, tried).await {
-        return true;
-    }
-    let folder = env::var_os("HOME").map(PathBuf::from).unwrap_or_default().join(".ssh");
-    for path in USUAL_KEYS.map(|name| folder.join(name)) {
-        if path.exists() && key_file(wire, settings, user, &path, tried).await {
-            return true;
-        }
-    }
-    false
-}
-
-async fn agent(wire: &Wire, user: &str, tried: &mut Vec<String>) -> bool {
-    if env::var_os("SSH_AUTH_SOCK").is_none() {
-        return false;
-    }
-    let session = wire.session();
-    let listed = session.agent().and_then(|mut agent| {
-        agent.connect()?;
-        agent.list_identities()?;
-        let identities = agent.identities()?;
-        Ok((agent, identities))
-    });
-    let (agent, identities) = match listed {
-        Ok(listed) => listed,
-        Err(error) => {
-            tried.push(format!("the ssh agent ({})", error.message()));
-            return false;
-        }
-    };
-    for identity in &identities {
-        if wire.wait_for(|| agent.userauth(user, identity)).await.is_ok() {
-            return true;
-        }
-        tried.push(format!("the agent's key {}", identity.comment()));
-    }
-    false
-}
-
-async fn key_file(wire: &Wire, settings: &Settings, user: &str, path: &Path, tried: &mut Vec<String>) -> bool {
-    let passphrase = match is_encrypted(path) {
-        Ok(false) => None,
-        Ok(true) => match settings.asker.ask(&format!("Passphrase for the key {}", path.display())) {
-            Some(passphrase) => Some(passphrase),
-            None => {
-                tried.push(format!("the key {} (it has a passphrase, and nobody could be asked)", path.display()));
-                return false;
-            }
-        },
-        Err(error) => {
-            tried.push(format!("the key {} (cannot be read: {error})", path.display()));
-            return false;
-        }
-    };
-    match wire.key_file(user, path, passphrase.as_ref().map(Secret::expose)).await {
-        Ok(()) => true,
-        Err(error) => {
-            tried.push(format!("the key {} ({})", path.display(), error.message()));
-            false
-        }
-    }
-}
-
-/// Whether a private key has a passphrase.
-fn is_encrypted(path: &Path) -> Result<bool, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    match ssh_key::PrivateKey::from_openssh(&text) {
-        Ok(key) => Ok(key.is_encrypted()),
-        Err(_) => Ok(text.contains("ENCRYPTED")),
-    }
-}
-
-async fn password(
-    wire: &Wire,
+pub(super) async fn login(
+    wire: &mut Wire,
     host: &Host,
     settings: &Settings,
     user: &str,
     address: &str,
-    methods: &[String],
-    tried: &mut Vec<String>,
-) -> bool {
-    let plain = methods.iter().any(|method| method == "password");
-    let interactive = methods.iter().any(|method| method == "keyboard-interactive");
-    if !plain && !interactive {
-        return false;
-    }
-    let asked = || settings.asker.ask(&format!("Password for {user}@{address}"));
-    let Some(password) = host.connection.password.clone().or_else(asked) else {
-        tried.push("no password (nobody could be asked; ROLLBOOK_PASSWORD is not set)".to_owned());
-        return false;
+) -> Result<(), Fault> {
+    let mut login = Login { wire, host, asker: Arc::clone(&settings.asker), user, tried: Vec::new() };
+    let methods = match login.methods().await {
+        Ok(methods) => methods,
+        Err(trouble) => return Err(login.broken(address, &trouble)),
     };
-    let session = wire.session();
-    let logged_in: Result<(), Error> = if plain {
-        wire.wait_for(|| session.userauth_password(user, password.expose())).await
-    } else {
-        let mut answers = Answers(&password);
-        wire.wait_for(|| session.userauth_keyboard_interactive(user, &mut answers)).await
-    };
-    match logged_in {
-        Ok(()) => true,
-        Err(error) => {
-            tried.push(format!("the password ({})", error.message()));
-            false
-        }
+    match login.by(&methods).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(login.refused(address, &methods)),
+        Err(trouble) => Err(login.broken(address, &trouble)),
     }
 }
 
-/// Answers each hidden question with the password.
-struct Answers<'a>(&'a Secret);
+struct Login<'a> {
+    wire: &'a mut Wire,
+    host: &'a Host,
+    asker: Arc<dyn Asker>,
+    user: &'a str,
+    tried: Vec<String>,
+}
+
+/// Whether that let us in.
+type Entered = Result<bool, Trouble>;
+
+impl Login<'_> {
+    /// What the server takes. It may let in without anything.
+    async fn methods(&self) -> Result<Vec<String>, Trouble> {
+        let session = self.wire.session();
+        let found = self.wire.wait_for(|| session.auth_methods(self.user).map(str::to_owned)).await;
+        match found {
+            Ok(methods) => Ok(methods.split(',').map(str::to_owned).collect()),
+            Err(_) if session.authenticated() => Ok(Vec::new()),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    async fn by(&mut self, methods: &[String]) -> Entered {
+        let takes = |name: &str| methods.iter().any(|method| method == name);
+        if self.wire.session().authenticated() {
+            return Ok(true);
+        }
+        if takes("publickey") && self.keys().await? {
+            return Ok(true);
+        }
+        let (plain, interactive) = (takes("password"), takes("keyboard-interactive"));
+        Ok((plain || interactive) && self.password(plain, interactive).await?)
+    }
+
+    /// Tries the agent's keys, then key files.
+    async fn keys(&mut self) -> Entered {
+        // A key that the inventory names is meant, and no other is shown.
+        if let Some(path) = &self.host.connection.key_file {
+            let path = super::expand_home(path);
+            return match public_key(&path) {
+                Some(public) if self.agent(Some(&public)).await? => Ok(true),
+                _ => self.key_file(&path, true).await,
+            };
+        }
+        if self.agent(None).await? {
+            return Ok(true);
+        }
+        let folder = env::var_os("HOME").map(PathBuf::from).unwrap_or_default().join(".ssh");
+        let paths: Vec<PathBuf> =
+            USUAL_KEYS.iter().map(|name| folder.join(name)).filter(|path| path.exists()).collect();
+        // Those that need no question go first.
+        for ask in [false, true] {
+            for path in paths.iter().filter(|path| is_encrypted(path).unwrap_or(false) == ask) {
+                if self.key_file(path, ask).await? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Tries keys that an ssh agent holds: `only` that one, if given.
+    async fn agent(&mut self, only: Option<&[u8]>) -> Entered {
+        if env::var_os("SSH_AUTH_SOCK").is_none_or(|socket| socket.is_empty()) {
+            return Ok(false);
+        }
+        let session = self.wire.session().clone();
+        let listed = aside(move || list(session.agent()?)).await;
+        let (mut agent, identities) = match listed {
+            Some(Ok(listed)) => listed,
+            Some(Err(error)) => {
+                self.tried.push(format!("the ssh agent ({})", error.message()));
+                return Ok(false);
+            }
+            None => return Ok(false),
+        };
+        let meant = identities.into_iter().filter(|identity| only.is_none_or(|key| identity.blob() == key));
+        for identity in meant.take(AGENT_KEYS_MAX) {
+            let comment = identity.comment().to_owned();
+            let (back, entered) = self.identity(agent, identity).await?;
+            match entered {
+                Ok(()) => return Ok(true),
+                Err(trouble) => self.note(format!("the agent's key {comment:?}"), trouble)?,
+            }
+            agent = back;
+        }
+        Ok(false)
+    }
+
+    /// Tries one key of the agent's. The agent may ask a person (a touch, a confirmation): that is done aside.
+    async fn identity(&mut self, agent: Agent, identity: PublicKey) -> Result<(Agent, Result<(), Trouble>), Trouble> {
+        let (mut agent, identity) = (agent, Arc::new(identity));
+        loop {
+            let (user, key) = (self.user.to_owned(), Arc::clone(&identity));
+            let watchless = move || {
+                let done = agent.userauth(&user, &key);
+                (agent, done)
+            };
+            let began = Instant::now();
+            let (back, done) = aside(watchless).await.ok_or(Trouble::Late)?;
+            self.wire.until += began.elapsed();
+            agent = back;
+            match self.wire.attempt(|| done) {
+                Some(done) => return Ok((agent, done)),
+                None => self.wire.wait().await?,
+            }
+        }
+    }
+
+    async fn key_file(&mut self, path: &Path, ask: bool) -> Entered {
+        let name = format!("the key {}", path.display());
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                self.tried.push(format!("{name} (it cannot be read: {error})"));
+                return Ok(false);
+            }
+        };
+        let passphrase = match (looks_encrypted(&text), ask) {
+            (false, _) => None,
+            (true, true) => match self.ask(format!("Passphrase for the key {}", path.display())).await {
+                Some(passphrase) => Some(passphrase),
+                None => {
+                    self.tried.push(format!("{name} (it has a passphrase, and nobody could be asked)"));
+                    return Ok(false);
+                }
+            },
+            (true, false) => return Ok(false),
+        };
+        let session = self.wire.session();
+        let passphrase = passphrase.as_ref().map(Secret::expose);
+        let entered = self.wire.wait_for(|| session.userauth_pubkey_memory(self.user, None, &text, passphrase)).await;
+        self.entered(name, entered)
+    }
+
+    async fn password(&mut self, plain: bool, interactive: bool) -> Entered {
+        let known = self.host.connection.password.clone();
+        let Some(password) = (match known {
+            Some(password) => Some(password),
+            None => self.ask(ASK_PASSWORD.to_owned()).await,
+        }) else {
+            self.tried.push("no password (nobody could be asked, and ROLLBOOK_PASSWORD is not set)".to_owned());
+            return Ok(false);
+        };
+        if plain {
+            let session = self.wire.session();
+            let entered = self.wire.wait_for(|| session.userauth_password(self.user, password.expose())).await;
+            if self.entered("the password".to_owned(), entered)? {
+                return Ok(true);
+            }
+        }
+        if interactive {
+            let mut answers = Answers { password: &password, given: false };
+            let session = self.wire.session();
+            let entered = self.wire.wait_for(|| session.userauth_keyboard_interactive(self.user, &mut answers)).await;
+            return self.entered("the password, as keyboard-interactive asks for it".to_owned(), entered);
+        }
+        Ok(false)
+    }
+
+    /// Asks the operator. The time that takes is not the host's.
+    async fn ask(&mut self, question: String) -> Option<Secret> {
+        let (asker, began) = (Arc::clone(&self.asker), Instant::now());
+        let answer = aside(move || asker.ask(&question)).await.flatten();
+        self.wire.until += began.elapsed();
+        answer
+    }
+
+    fn entered(&mut self, what: String, entered: Result<(), Trouble>) -> Entered {
+        match entered {
+            Ok(()) => Ok(true),
+            Err(trouble) => self.note(what, trouble).map(|()| false),
+        }
+    }
+
+    /// Notes what was tried in vain; what is a trouble of the line goes on.
+    fn note(&mut self, what: String, trouble: Trouble) -> Result<(), Trouble> {
+        if !trouble.is_refusal() {
+            self.tried.push(what);
+            return Err(trouble);
+        }
+        self.tried.push(format!("{what} ({trouble})"));
+        Ok(())
+    }
+
+    fn refused(&self, address: &str, methods: &[String]) -> Fault {
+        let tried = if self.tried.is_empty() {
+            "nothing: there is no key and no password".to_owned()
+        } else {
+            self.tried.join("; ")
+        };
+        let mut fault = unreachable(format!("permission denied: {address} did not let {} in", self.user));
+        fault.causes.push(format!("tried: {tried}"));
+        fault.hint(format!("the server takes: {:.200}", methods.join(", ")))
+    }
+
+    fn broken(&self, address: &str, trouble: &Trouble) -> Fault {
+        let mut fault = unreachable(format!("{address} broke off the login of {}", self.user)).because(trouble);
+        if !self.tried.is_empty() {
+            fault.causes.push(format!("tried: {}", self.tried.join("; ")));
+        }
+        fault
+    }
+}
+
+fn list(mut agent: Agent) -> Result<(Agent, Vec<PublicKey>), Error> {
+    agent.connect()?;
+    agent.list_identities()?;
+    let identities = agent.identities()?;
+    Ok((agent, identities))
+}
+
+/// The public half of a key file, if it can be had without its passphrase.
+fn public_key(path: &Path) -> Option<Vec<u8>> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".pub");
+    let public = fs::read_to_string(beside).ok().and_then(|text| ssh_key::PublicKey::from_openssh(&text).ok());
+    let private = || ssh_key::PrivateKey::from_openssh(fs::read(path).ok()?).ok().map(|key| key.public_key().clone());
+    public.or_else(private)?.to_bytes().ok()
+}
+
+fn is_encrypted(path: &Path) -> std::io::Result<bool> {
+    fs::read_to_string(path).map(|text| looks_encrypted(&text))
+}
+
+/// Whether a private key has a passphrase.
+fn looks_encrypted(text: &str) -> bool {
+    match ssh_key::PrivateKey::from_openssh(text) {
+        Ok(key) => key.is_encrypted(),
+        Err(_) => text.contains("ENCRYPTED"),
+    }
+}
+
+/// Answers a hidden question with the password: the first time only, since a server that asks again does not want it.
+struct Answers<'a> {
+    password: &'a Secret,
+    given: bool,
+}
 
 impl ssh2::KeyboardInteractivePrompt for Answers<'_> {
     fn prompt<'b>(&mut self, _user: &str, _how: &str, prompts: &[ssh2::Prompt<'b>]) -> Vec<String> {
-        prompts.iter().map(|prompt| if prompt.echo { String::new() } else { self.0.expose().to_owned() }).collect()
+        let mut answer = |prompt: &ssh2::Prompt<'_>| {
+            if prompt.echo || std::mem::replace(&mut self.given, true) {
+                return String::new();
+            }
+            self.password.expose().to_owned()
+        };
+        prompts.iter().map(&mut answer).collect()
     }
 }

@@ -1,35 +1,39 @@
 //! `ssh2`: libssh2, without a program in between. One task per host owns the session and moves its bytes.
 
+mod dial;
+mod lane;
 mod login;
 mod pump;
+mod watch;
 mod wire;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{env, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use base64ct::{Base64Unpadded, Encoding};
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::{Instant, timeout};
 
 use crate::{
-    base::{Digest, Fault},
+    base::{Digest, Fault, FaultKind},
     model::inventory::Host,
     transport::{
         Settings,
-        channel::{Channel, LastWords},
-        known_hosts, unreachable,
+        channel::Channel,
+        known_hosts::{self, Shown},
+        patience::Patience,
+        unreachable,
     },
 };
 
+pub(super) use watch::Watch;
+
 use pump::Pump;
-use wire::Wire;
+use wire::{Trouble, Wire};
 
 /// The port that ssh listens on.
 const SSH_PORT: u16 = 22;
 
-/// Pauses between tries at a host that hangs up before it says who it is: a busy sshd (`MaxStartups`) does.
-const RETRY_PAUSE: Duration = Duration::from_millis(150);
+/// How long a goodbye is waited for.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A host that has proved who it is and let us in.
 pub(super) struct Session {
@@ -38,25 +42,46 @@ pub(super) struct Session {
     pump: Pump,
 }
 
+impl Session {
+    /// Runs a command line as the login shell reads it; it must have been started within `limit`.
+    pub(super) async fn run(&mut self, line: &str, limit: Duration) -> Result<Channel, Fault> {
+        let late = |_| unreachable(format!("the target did not start a command within {} s", limit.as_secs()));
+        timeout(limit, self.pump.run(line)).await.map_err(late)?
+    }
+
+    /// Says goodbye.
+    pub(super) async fn close(self) {
+        self.pump.end(GOODBYE).await;
+    }
+}
+
+/// Whom to reach.
+struct Target<'a> {
+    host: &'a Host,
+    settings: &'a Settings,
+    name: &'a str,
+    port: u16,
+    user: String,
+    files: Vec<PathBuf>,
+    until: Instant,
+}
+
 /// Connects, checks the host key, and logs in.
 pub(super) async fn connect(host: &Host, settings: &Settings) -> Result<Session, Fault> {
-    let until = Instant::now() + settings.connect_timeout;
-    let name = host.connection.address.as_deref().unwrap_or(host.name.as_str());
-    let port = host.connection.port.unwrap_or(SSH_PORT);
-    let addresses = resolve(name, port, until).await?;
-    let _turn = settings.pacing.turn(addresses[0]).await;
-    let mut pause = RETRY_PAUSE;
-    loop {
-        match try_connect(host, settings, name, port, &addresses, until).await {
-            Err(Try::Again(fault)) if Instant::now() + pause < until => {
-                tracing::debug!(host = %host.name, %fault, "trying again");
-                sleep(jittered(pause)).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
-            }
-            Err(Try::Again(fault) | Try::Over(fault)) => return Err(fault),
-            Ok(session) => return Ok(session),
-        }
-    }
+    let target = Target {
+        host,
+        settings,
+        name: host.connection.address.as_deref().unwrap_or(host.name.as_str()),
+        port: host.connection.port.unwrap_or(SSH_PORT),
+        user: user(host)?,
+        files: known_files(host),
+        until: Instant::now() + settings.connect_timeout,
+    };
+    let addresses = dial::resolve(target.name, target.port, target.until).await?;
+    let _turn = settings.shared.turn(addresses[0]).await;
+    // Waiting for a turn is not the host's fault.
+    let target = Target { until: Instant::now() + settings.connect_timeout, ..target };
+    target.keep_trying(&addresses).await
 }
 
 /// Whether another try may help.
@@ -65,69 +90,90 @@ enum Try {
     Over(Fault),
 }
 
-async fn try_connect(
-    host: &Host,
-    settings: &Settings,
-    name: &str,
-    port: u16,
-    addresses: &[SocketAddr],
-    until: Instant,
-) -> Result<Session, Try> {
-    let (stream, address) = open(addresses, until).await.map_err(Try::Over)?;
-    let files = known_files(host);
-    let mut wire = Wire::new(stream, &known_hosts::algorithms(&files, name, port)).map_err(Try::Over)?;
-    let greeted = timeout_at(until, wire.handshake()).await;
-    greeted
-        .map_err(|_| Try::Over(unreachable(format!("{address} did not answer as an ssh server in time"))))?
-        .map_err(|error| {
-            let fault = unreachable(format!("{address} broke off the ssh handshake")).because(&error);
-            if wire::is_hang_up(&error) { Try::Again(fault) } else { Try::Over(fault) }
-        })?;
-    let (blob, kind) = wire.host_key().ok_or_else(|| Try::Over(unreachable(format!("{address} shows no host key"))))?;
-    let fingerprint = fingerprint(&blob);
-    let verdict = known_hosts::judge(&files, name, port, &blob);
-    if let Some(fault) = known_hosts::refusal(&verdict, name, port, &kind, &fingerprint) {
-        return Err(Try::Over(fault));
-    }
-    let logged_in = timeout_at(until, login::login(&mut wire, host, settings, &address.to_string())).await;
-    logged_in
-        .map_err(|_| Try::Over(unreachable(format!("{address} did not finish the login in time"))))?
-        .map_err(Try::Over)?;
-    let pump = Pump::start(wire, settings.silence_timeout);
-    Ok(Session { address: address.to_string(), host_key: fingerprint, pump })
-}
-
-impl Session {
-    /// Runs a command line as the login shell reads it.
-    pub(super) async fn run(&mut self, line: &str) -> Result<(Channel, LastWords), Fault> {
-        self.pump.run(line).await
+impl From<Fault> for Try {
+    fn from(fault: Fault) -> Self {
+        Try::Over(fault)
     }
 }
 
-async fn resolve(name: &str, port: u16, until: Instant) -> Result<Vec<SocketAddr>, Fault> {
-    let found = timeout_at(until, lookup_host((name, port))).await;
-    let found = found.map_err(|_| unreachable(format!("the name {name} was not resolved in time")))?;
-    let addresses: Vec<SocketAddr> =
-        found.map_err(|error| unreachable(format!("the name {name} cannot be resolved")).because(&error))?.collect();
-    if addresses.is_empty() {
-        return Err(unreachable(format!("the name {name} has no address")));
+impl Target<'_> {
+    async fn keep_trying(&self, addresses: &[SocketAddr]) -> Result<Session, Fault> {
+        let mut patience = Patience::until(self.until);
+        loop {
+            match self.try_once(addresses).await {
+                Err(Try::Again(fault)) => {
+                    tracing::debug!(host = %self.host.name, %fault, "hung up");
+                    if !patience.another_try().await {
+                        return Err(fault);
+                    }
+                }
+                Err(Try::Over(fault)) => return Err(fault),
+                Ok(session) => return Ok(session),
+            }
+        }
     }
-    Ok(addresses)
+
+    async fn try_once(&self, addresses: &[SocketAddr]) -> Result<Session, Try> {
+        let (stream, address) = dial::open(addresses, self.until).await?;
+        let known = self.settings.shared.known_hosts.about(&self.files, self.name, self.port);
+        let mut wire = Wire::new(stream, &known.algorithms(), self.until, &self.settings.shared.watch)?;
+        if let Err(trouble) = wire.handshake().await {
+            return Err(no_handshake(&wire, address, &trouble));
+        }
+        let (key, kind) = wire.host_key().ok_or_else(|| unreachable(format!("{address} shows no host key")))?;
+        let fingerprint = fingerprint(&key);
+        let file = self.files.first().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
+        let shown = Shown { host: self.name, port: self.port, kind, fingerprint: &fingerprint, file: &file };
+        if let Some(fault) = known_hosts::refusal(&known.judge(&key), &shown) {
+            return Err(Try::Over(fault));
+        }
+        login::login(&mut wire, self.host, self.settings, &self.user, &address.to_string()).await?;
+        let pump = Pump::start(wire, self.settings.silence_timeout);
+        Ok(Session { address: address.to_string(), host_key: fingerprint, pump })
+    }
 }
 
-/// Connects to the first address that answers. Each has its share of the time that is left.
-async fn open(addresses: &[SocketAddr], until: Instant) -> Result<(TcpStream, SocketAddr), Fault> {
-    let mut fault = None;
-    for (at, address) in addresses.iter().enumerate() {
-        let left = until.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(addresses.len() - at).unwrap_or(1);
-        fault = Some(match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok((stream, *address)),
-            Ok(Err(error)) => unreachable(format!("cannot connect to {address}")).because(&error),
-            Err(_) => unreachable(format!("{address} does not answer within {share:.0?}")),
-        });
+/// What a handshake that failed means.
+fn no_handshake(wire: &Wire, address: SocketAddr, trouble: &Trouble) -> Try {
+    let fault = match (trouble, wire.banner()) {
+        (_, Some(said)) if !said.starts_with("SSH-") && !is_busy(&said) => {
+            return unreachable(format!("{address} is no ssh server: it said {said:.60?}")).into();
+        }
+        (Trouble::Late, _) => unreachable(format!("{address} did not finish the ssh handshake in time"))
+            .hint("a host that hangs, or something in between that swallows what is sent, does this"),
+        (Trouble::Flood, _) => unreachable(format!("{address} sent without end instead of an ssh handshake")),
+        (Trouble::Ssh(error), _) => unreachable(format!("{address} broke off the ssh handshake"))
+            .because(error)
+            .hint("a busy sshd does this (`MaxStartups`), and one that has banned this address"),
+    };
+    if trouble.is_hang_up() { Try::Again(fault) } else { Try::Over(fault) }
+}
+
+/// What sshd says before it hangs up on too many at once.
+fn is_busy(said: &str) -> bool {
+    said.contains("MaxStartups") || said.contains("Not allowed at this time")
+}
+
+/// Who logs in: the user that the inventory names, or the one who runs us.
+fn user(host: &Host) -> Result<String, Fault> {
+    if let Some(user) = &host.connection.user {
+        return Ok(user.clone());
     }
-    Err(fault.expect("there is at least one address"))
+    let named = ["USER", "LOGNAME"].into_iter().find_map(|name| env::var(name).ok().filter(|user| !user.is_empty()));
+    named.or_else(own_name).ok_or_else(|| {
+        Fault::new(FaultKind::Input, "it is not known as whom to log in").hint("set `user` in the inventory")
+    })
+}
+
+/// The name of the user who runs us, by /etc/passwd.
+fn own_name() -> Option<String> {
+    let id = rustix::process::geteuid().as_raw().to_string();
+    let accounts = fs::read_to_string("/etc/passwd").ok()?;
+    let mut fields = accounts.lines().map(|line| line.split(':'));
+    fields.find_map(|mut fields| {
+        let name = fields.next()?;
+        (fields.nth(1)? == id).then(|| name.to_owned())
+    })
 }
 
 fn known_files(host: &Host) -> Vec<PathBuf> {
@@ -139,19 +185,12 @@ fn known_files(host: &Host) -> Vec<PathBuf> {
 
 /// A path as ssh_config would have it: `~/` is the home directory.
 fn expand_home(path: &str) -> PathBuf {
-    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+    match (path.strip_prefix("~/"), env::var_os("HOME")) {
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
         _ => PathBuf::from(path),
     }
 }
 
-fn fingerprint(blob: &[u8]) -> String {
-    format!("SHA256:{}", Base64Unpadded::encode_string(&Digest::of(blob).0))
-}
-
-/// A pause that differs among hosts, so that those who were turned away together do not come back together.
-fn jittered(pause: Duration) -> Duration {
-    let mut random = [0u8; 2];
-    let _no_jitter_then = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
-    pause / 2 + pause * u32::from(u16::from_le_bytes(random)) / 65_536
+fn fingerprint(key: &[u8]) -> String {
+    format!("SHA256:{}", Base64Unpadded::encode_string(&Digest::of(key).0))
 }

@@ -1,296 +1,249 @@
 //! The task that owns a session: it moves the bytes of its channels, and keeps the line alive.
+//!
+//! libssh2 asks for two things. An operation that has sent a part of a packet must be finished before any other may
+//! send: it is *stuck*, and goes first. And readiness of the socket means nothing to it: whenever something may have
+//! changed, everything is tried.
 
 use std::{
-    future::poll_fn,
-    io::{self, ErrorKind, Read, Write},
-    os::unix::process::ExitStatusExt,
+    future::Future,
     pin::Pin,
-    process::ExitStatus,
     task::{Context, Poll},
     time::Duration,
 };
 
-use ssh2::Channel as Remote;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex},
     sync::{mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval},
+    task::JoinHandle,
+    time::{Instant, Sleep, sleep, timeout},
 };
 
 use crate::{
     base::Fault,
     transport::{
-        channel::{Channel, LastWords},
-        ssh2::wire::Wire,
+        channel::Channel,
+        ssh2::{
+            lane::Lane,
+            wire::{Trouble, Wire},
+        },
         unreachable,
     },
 };
 
-/// Bytes that wait on either side of a channel.
-const BUFFER: usize = 64 * 1024;
+/// Rounds of moving bytes before other tasks have their turn.
+const ROUNDS: usize = 32;
 
-/// Seconds between keepalives.
-const KEEPALIVE_S: u32 = 5;
+/// Between keepalives: the shortest that libssh2 does, and the longest that a router's memory of a quiet line lasts.
+const BEAT_MIN: Duration = Duration::from_secs(2);
+const BEAT_MAX: Duration = Duration::from_secs(20);
 
 /// The handle on a session's task. The session ends when it is dropped and its channels are over.
 pub(super) struct Pump {
     requests: mpsc::Sender<Request>,
+    task: JoinHandle<()>,
 }
 
-struct Request {
-    line: String,
-    answer: oneshot::Sender<Result<(Channel, LastWords), Fault>>,
+/// A command line to be started.
+pub(super) struct Request {
+    pub(super) line: String,
+    pub(super) answer: oneshot::Sender<Result<Channel, Fault>>,
 }
 
 impl Pump {
     /// Starts the task.
     pub(super) fn start(wire: Wire, silence_timeout: Duration) -> Self {
         let (requests, asked) = mpsc::channel(1);
-        let task = Task { wire, asked, moves: Vec::new(), heard: Instant::now(), silence_timeout };
-        tokio::spawn(task.work());
-        Pump { requests }
+        let beat = (silence_timeout / 3).clamp(BEAT_MIN, BEAT_MAX);
+        let seconds = u32::try_from(beat.as_secs()).expect("at most 20");
+        // libssh2 counts whole seconds; one less makes sure that each beat of ours is due.
+        wire.session().set_keepalive(true, seconds.saturating_sub(1).max(1));
+        let now = Instant::now();
+        let line = Line { wire, stuck: None };
+        let work = Work {
+            line,
+            asked,
+            lanes: Vec::new(),
+            next: 0,
+            open: true,
+            heard: now,
+            silence_timeout,
+            beat,
+            alarm: Box::pin(sleep(beat)),
+        };
+        Pump { requests, task: tokio::spawn(work) }
     }
 
     /// Starts a command line.
-    pub(super) async fn run(&self, line: &str) -> Result<(Channel, LastWords), Fault> {
+    pub(super) async fn run(&self, line: &str) -> Result<Channel, Fault> {
         let (answer, answered) = oneshot::channel();
-        let lost = || unreachable("the line was lost");
+        let lost = || unreachable("the line to the target is lost");
         self.requests.send(Request { line: line.to_owned(), answer }).await.map_err(|_| lost())?;
         answered.await.map_err(|_| lost())?
     }
+
+    /// Says goodbye once all channels are over; hangs up where that takes longer than `limit`.
+    pub(super) async fn end(self, limit: Duration) {
+        drop(self.requests);
+        let stop = self.task.abort_handle();
+        if timeout(limit, self.task).await.is_err() {
+            stop.abort();
+        }
+    }
 }
 
-struct Task {
+/// A wire, and the operation that must be finished before any other may send.
+pub(super) struct Line {
     wire: Wire,
+    stuck: Option<(u64, Step)>,
+}
+
+/// What a channel can be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Open,
+    Exec,
+    Write,
+    WriteEnd,
+    Read,
+    ReadWords,
+    AwaitEnd,
+    Close,
+}
+
+impl Line {
+    /// Tries a step of the channel `lane`; `None` where it would block, or another one must come first.
+    pub(super) fn attempt<T>(
+        &mut self,
+        lane: u64,
+        step: Step,
+        operation: impl FnOnce(&ssh2::Session) -> Result<T, ssh2::Error>,
+    ) -> Option<Result<T, Trouble>> {
+        if self.stuck.is_some_and(|stuck| stuck != (lane, step)) {
+            return None;
+        }
+        let done = self.wire.attempt(|| operation(self.wire.session()));
+        self.stuck = (done.is_none() && self.wire.is_outbound()).then_some((lane, step));
+        done
+    }
+
+    /// Whether a step of the channel `lane` must be finished first.
+    pub(super) fn is_stuck_on(&self, lane: u64) -> bool {
+        self.stuck.is_some_and(|(stuck, _)| stuck == lane)
+    }
+
+    /// The same for reading and writing, which tell of "would block" in their own way.
+    pub(super) fn attempt_io<T>(
+        &mut self,
+        lane: u64,
+        step: Step,
+        operation: impl FnOnce() -> std::io::Result<T>,
+    ) -> Option<Result<T, Trouble>> {
+        self.attempt(lane, step, |session| {
+            operation().map_err(|error| match error.kind() {
+                std::io::ErrorKind::WouldBlock => ssh2::Error::new(ssh2::ErrorCode::Session(-37), "would block"),
+                _ => ssh2::Error::last_session_error(session)
+                    .unwrap_or_else(|| ssh2::Error::new(ssh2::ErrorCode::Session(-1), "the channel broke")),
+            })
+        })
+    }
+}
+
+struct Work {
+    line: Line,
     asked: mpsc::Receiver<Request>,
-    moves: Vec<Move>,
+    lanes: Vec<Lane>,
+    /// The number of the next lane.
+    next: u64,
+    /// Whether more may be asked.
+    open: bool,
     heard: Instant,
     silence_timeout: Duration,
+    beat: Duration,
+    alarm: Pin<Box<Sleep>>,
 }
 
-impl Task {
-    async fn work(mut self) {
-        self.wire.session().set_keepalive(true, KEEPALIVE_S);
-        let mut beat = interval(Duration::from_secs(u64::from(KEEPALIVE_S)));
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut open = true;
-        while open || !self.moves.is_empty() {
-            while self.step() {}
-            self.moves.retain(|moved| !moved.is_over());
-            let waits_for_room = self.moves.iter().all(|moved| !moved.outgoing_full());
-            tokio::select! {
-                request = self.asked.recv(), if open => match request {
-                    Some(request) => self.start(request).await,
-                    None => open = false,
-                },
-                () = self.wire.ready(), if waits_for_room => self.heard = Instant::now(),
-                () = poll_fn(|context| poll_any(&mut self.moves, context)) => {}
-                _ = beat.tick() => {
-                    if self.heard.elapsed() > self.silence_timeout {
-                        break;
-                    }
-                    // A keepalive that would block is sent with the next.
-                    let _would_block = self.wire.session().keepalive_send();
+impl Future for Work {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let work = &mut *self;
+        for _ in 0..ROUNDS {
+            if work.line.wire.has_come(context) {
+                work.heard = Instant::now();
+            }
+            if work.line.stuck.is_some() {
+                work.line.wire.wake_for_room(context);
+            }
+            match work.round(context) {
+                Ok(true) => {}
+                Ok(false) if !work.open && work.lanes.is_empty() => {
+                    let _nobody_listens_any_more = work.line.wire.session().disconnect(None, "done", None);
+                    return Poll::Ready(());
+                }
+                Ok(false) => return Poll::Pending,
+                Err(why) => {
+                    work.lanes.drain(..).for_each(|lane| lane.lose(&why));
+                    return Poll::Ready(());
                 }
             }
         }
-        let goodbye = self.wire.session().disconnect(None, "done", None);
-        drop(goodbye);
-    }
-
-    /// Moves what can be moved without waiting; whether anything was.
-    fn step(&mut self) -> bool {
-        self.moves.iter_mut().fold(false, |any, moved| moved.step() | any)
-    }
-
-    async fn start(&mut self, request: Request) {
-        // Opening a channel takes round trips in which the others must not starve; but they are few, and short.
-        let answer = match self.wire.exec(&request.line).await {
-            Err(error) => Err(unreachable("a command could not be started on the target").because(&error)),
-            Ok(remote) => {
-                let (moved, channel, words) = Move::new(remote);
-                self.moves.push(moved);
-                Ok((channel, words))
-            }
-        };
-        let _nobody_waits_any_more = request.answer.send(answer);
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
-fn poll_any(moves: &mut [Move], context: &mut Context<'_>) -> Poll<()> {
-    let ready = moves.iter_mut().fold(false, |any, moved| moved.poll(context) | any);
-    if ready { Poll::Ready(()) } else { Poll::Pending }
-}
-
-/// One channel: bytes from our side to the remote, and back.
-struct Move {
-    remote: Remote,
-    stdin: DuplexStream,
-    stdout: DuplexStream,
-    words: LastWords,
-    inbound: Vec<u8>,
-    inbound_ended: bool,
-    eof_sent: bool,
-    outgoing: Vec<u8>,
-    reader_gone: bool,
-    exit: Option<oneshot::Sender<io::Result<ExitStatus>>>,
-    failed: bool,
-}
-
-impl Move {
-    fn new(remote: Remote) -> (Self, Channel, LastWords) {
-        let (ours_in, stdin) = duplex(BUFFER);
-        let (ours_out, stdout) = duplex(BUFFER);
-        let (tell, exit) = oneshot::channel();
-        let words = LastWords::default();
-        let moved = Move {
-            remote,
-            stdin,
-            stdout,
-            words: words.clone(),
-            inbound: Vec::new(),
-            inbound_ended: false,
-            eof_sent: false,
-            outgoing: Vec::new(),
-            reader_gone: false,
-            exit: Some(tell),
-            failed: false,
-        };
-        let channel = Channel { stdin: Box::new(ours_in), stdout: Box::new(ours_out), words: words.clone(), exit };
-        (moved, channel, words)
-    }
-
-    fn is_over(&self) -> bool {
-        self.exit.is_none() && (self.outgoing.is_empty() || self.reader_gone)
-    }
-
-    fn outgoing_full(&self) -> bool {
-        self.outgoing.len() >= BUFFER
-    }
-
-    /// Moves bytes between the session and the buffers, as far as neither would block.
-    fn step(&mut self) -> bool {
-        if self.exit.is_none() {
-            return false;
-        }
-        self.send() | self.receive() | self.receive_words() | self.finish()
-    }
-
-    fn send(&mut self) -> bool {
-        if !self.inbound.is_empty() {
-            return match self.remote.write(&self.inbound) {
-                Ok(count) => {
-                    self.inbound.drain(..count);
-                    count > 0
-                }
-                Err(error) => self.fail_unless_blocked(&error),
-            };
-        }
-        if self.inbound_ended && !self.eof_sent {
-            self.eof_sent = self.remote.send_eof().is_ok();
-            return self.eof_sent;
-        }
-        false
-    }
-
-    fn receive(&mut self) -> bool {
-        if self.outgoing_full() {
-            return false;
-        }
-        let mut buffer = [0u8; 16 * 1024];
-        match self.remote.read(&mut buffer) {
-            Ok(count) => {
-                if !self.reader_gone {
-                    self.outgoing.extend_from_slice(&buffer[..count]);
-                }
-                count > 0
+impl Work {
+    /// Moves what can be moved without waiting; whether anything was. An error says why the line is lost.
+    fn round(&mut self, context: &mut Context<'_>) -> Result<bool, String> {
+        let mut moved = self.take_requests(context);
+        let mut opening = false;
+        for lane in &mut self.lanes {
+            // libssh2 opens one channel at a time.
+            if lane.is_opening() && std::mem::replace(&mut opening, true) {
+                continue;
             }
-            Err(error) => self.fail_unless_blocked(&error),
+            moved |= lane.advance(&mut self.line, context).map_err(|trouble| trouble.to_string())?;
         }
+        self.lanes.retain(|lane| !lane.is_over());
+        Ok(self.keep_alive(context)? | moved)
     }
 
-    fn receive_words(&mut self) -> bool {
-        let mut buffer = [0u8; 4096];
-        match self.remote.stderr().read(&mut buffer) {
-            Ok(count) => {
-                self.words.add(&buffer[..count]);
-                count > 0
+    fn take_requests(&mut self, context: &mut Context<'_>) -> bool {
+        if !self.open {
+            return false;
+        }
+        match self.asked.poll_recv(context) {
+            Poll::Ready(Some(request)) => {
+                self.lanes.push(Lane::new(self.next, request));
+                self.next += 1;
+                true
             }
-            Err(error) => self.fail_unless_blocked(&error),
-        }
-    }
-
-    /// When the remote has said everything, takes its exit code.
-    fn finish(&mut self) -> bool {
-        if !self.failed && (!self.remote.eof() || self.remote.close().is_err() || self.remote.wait_close().is_err()) {
-            return false;
-        }
-        let status = match (self.failed, self.remote.exit_signal(), self.remote.exit_status()) {
-            (true, ..) => Err(io::Error::from(ErrorKind::ConnectionReset)),
-            (_, Ok(signal), _) if signal.exit_signal.is_some() => Ok(ExitStatus::from_raw(libc_signal(&signal))),
-            (_, _, Ok(code)) => Ok(ExitStatus::from_raw((code & 0xff) << 8)),
-            (_, _, Err(error)) => Err(io::Error::other(error)),
-        };
-        if let Some(exit) = self.exit.take() {
-            let _nobody_asks_any_more = exit.send(status);
-        }
-        true
-    }
-
-    fn fail_unless_blocked(&mut self, error: &io::Error) -> bool {
-        if error.kind() != ErrorKind::WouldBlock && !self.failed {
-            self.failed = true;
-            return true;
-        }
-        false
-    }
-
-    /// Moves bytes between the buffers and our side; whether anything was moved. Registers to be woken otherwise.
-    fn poll(&mut self, context: &mut Context<'_>) -> bool {
-        self.poll_inbound(context) | self.poll_outgoing(context)
-    }
-
-    fn poll_inbound(&mut self, context: &mut Context<'_>) -> bool {
-        if !self.inbound.is_empty() || self.inbound_ended {
-            return false;
-        }
-        let mut bytes = [0u8; 16 * 1024];
-        let mut buffer = ReadBuf::new(&mut bytes);
-        match Pin::new(&mut self.stdin).poll_read(context, &mut buffer) {
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.inbound.extend_from_slice(buffer.filled()),
-            Poll::Ready(_) => self.inbound_ended = true,
-            Poll::Pending => return false,
-        }
-        true
-    }
-
-    fn poll_outgoing(&mut self, context: &mut Context<'_>) -> bool {
-        if self.outgoing.is_empty() {
-            // The end of what the remote says must be seen by whoever reads it.
-            return false;
-        }
-        match Pin::new(&mut self.stdout).poll_write(context, &self.outgoing) {
-            Poll::Ready(Ok(count)) => drop(self.outgoing.drain(..count)),
-            Poll::Ready(Err(_)) => {
-                self.reader_gone = true;
-                self.outgoing.clear();
+            Poll::Ready(None) => {
+                self.open = false;
+                true
             }
-            Poll::Pending => return false,
+            Poll::Pending => false,
         }
-        true
     }
-}
 
-/// The number of a signal's name, as far as commands are ended by it.
-fn libc_signal(signal: &ssh2::ExitSignal) -> i32 {
-    match signal.exit_signal.as_deref() {
-        Some("HUP") => 1,
-        Some("INT") => 2,
-        Some("QUIT") => 3,
-        Some("ABRT") => 6,
-        Some("SEGV") => 11,
-        Some("PIPE") => 13,
-        Some("TERM") => 15,
-        _ => 9,
+    /// At each beat, says that we are here, and looks whether the other side still is.
+    fn keep_alive(&mut self, context: &mut Context<'_>) -> Result<bool, String> {
+        if self.alarm.as_mut().poll(context).is_pending() {
+            return Ok(false);
+        }
+        // What we do not read because our own side does not take it is no silence of the other side.
+        if self.lanes.iter().any(Lane::holds_back) {
+            self.heard = Instant::now();
+        }
+        if self.heard.elapsed() > self.silence_timeout {
+            return Err(format!("nothing was heard for {} s, keepalives included", self.heard.elapsed().as_secs()));
+        }
+        if self.line.stuck.is_none() && self.line.wire.has_room() {
+            let sent = self.line.wire.attempt(|| self.line.wire.session().keepalive_send());
+            if let Some(Err(trouble)) = sent {
+                return Err(trouble.to_string());
+            }
+        }
+        self.alarm.as_mut().reset(Instant::now() + self.beat);
+        Ok(true)
     }
 }

@@ -1,12 +1,20 @@
 //! A libssh2 session on a socket of tokio's: an operation that would block waits for what the session says it waits
 //! for, and is tried again.
 
-use std::{io::ErrorKind, os::fd::AsFd, path::Path};
+use std::{fmt, io::ErrorKind, sync::Arc, task::Context};
 
-use ssh2::{BlockDirections, Channel, Error, ErrorCode, HashType, HostKeyType, MethodType, Session};
-use tokio::{io::Interest, net::TcpStream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use ssh2::{BlockDirections, Error, ErrorCode, HostKeyType, MethodType, Session};
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
 
-use crate::{base::Fault, transport::unreachable};
+use crate::{
+    base::Fault,
+    transport::ssh2::watch::{Watch, Watched},
+};
 
 /// libssh2's "would block".
 const AGAIN: ErrorCode = ErrorCode::Session(-37);
@@ -20,105 +28,170 @@ const KEY_EXCHANGES: &str = "mlkem768x25519-sha256,curve25519-sha256,curve25519-
 const CIPHERS: &str = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,\
     aes256-ctr,aes192-ctr,aes128-ctr";
 
-/// Host key algorithms likewise.
+/// Host key algorithms likewise, in the order of the system's ssh.
 const HOST_KEYS: &str = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,\
     rsa-sha2-512,rsa-sha2-256";
+
+/// What goes wrong on a line.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It took too long.
+    Late,
+    /// The peer sent without end, and was cut off.
+    Flood,
+    /// libssh2 says so.
+    Ssh(Error),
+}
+
+impl Trouble {
+    /// Whether this is how a connection ends that the other side hung up: socket errors, and an end in the middle.
+    pub(super) fn is_hang_up(&self) -> bool {
+        matches!(self, Trouble::Ssh(error) if matches!(error.code(), ErrorCode::Session(-2 | -7 | -13 | -43)))
+    }
+
+    /// Whether the line is still of use after it: a login that was refused is no trouble of the line.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Trouble::Ssh(_)) && !self.is_hang_up()
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Late => f.write_str("it took too long"),
+            Trouble::Flood => f.write_str("it sent without end"),
+            Trouble::Ssh(error) => f.write_str(error.message()),
+        }
+    }
+}
+
+impl std::error::Error for Trouble {}
 
 /// A session and its socket.
 pub(super) struct Wire {
     session: Session,
-    socket: TcpStream,
+    socket: Arc<TcpStream>,
+    watched: Arc<Watched>,
+    /// When connecting and logging in must be done.
+    pub(super) until: Instant,
 }
 
 impl Wire {
     /// A session on a connected socket. The host will be asked first for a key of the algorithms in `known`.
-    pub(super) fn new(socket: TcpStream, known: &[String]) -> Result<Self, Fault> {
+    pub(super) fn new(socket: TcpStream, known: &[&str], until: Instant, watch: &Watch) -> Result<Self, Fault> {
         let _slower_without = socket.set_nodelay(true);
-        // The session reads and writes by a descriptor of its own; readiness is told by tokio's.
-        let descriptor = socket.as_fd().try_clone_to_owned();
-        let descriptor = descriptor.map_err(|error| unreachable("the connection cannot be used").because(&error))?;
+        let socket = Arc::new(socket);
         let mut session = Session::new().map_err(|error| Fault::internal("libssh2 cannot start").because(&error))?;
-        session.set_tcp_stream(descriptor);
+        session.set_tcp_stream(Arc::clone(&socket));
         session.set_blocking(false);
         prefer(&session, MethodType::Kex, KEY_EXCHANGES)?;
         prefer(&session, MethodType::CryptCs, CIPHERS)?;
         prefer(&session, MethodType::CryptSc, CIPHERS)?;
         prefer(&session, MethodType::HostKey, &host_keys(known))?;
-        Ok(Wire { session, socket })
+        let watched = watch.over(Arc::clone(&socket));
+        Ok(Wire { session, socket, watched, until })
     }
 
     /// Shakes hands.
-    pub(super) async fn handshake(&mut self) -> Result<(), Error> {
+    pub(super) async fn handshake(&mut self) -> Result<(), Trouble> {
         let mut session = self.session.clone();
         self.wait_for(move || session.handshake()).await
     }
 
-    /// The host's key and the name of its type.
-    pub(super) fn host_key(&self) -> Option<(Vec<u8>, String)> {
+    /// What the peer said first; what is no version of ssh's protocol came from no ssh server.
+    pub(super) fn banner(&self) -> Option<String> {
+        self.session.banner_bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// The host's key as ssh sends it, and its type by ssh-keyscan's word.
+    pub(super) fn host_key(&self) -> Option<(Vec<u8>, &'static str)> {
         let (blob, kind) = self.session.host_key()?;
         let kind = match kind {
-            HostKeyType::Rsa => "RSA",
-            HostKeyType::Dss => "DSA",
-            HostKeyType::Ecdsa256 | HostKeyType::Ecdsa384 | HostKeyType::Ecdsa521 => "ECDSA",
-            HostKeyType::Ed25519 => "ED25519",
-            HostKeyType::Unknown => "unknown",
+            HostKeyType::Rsa => "rsa",
+            HostKeyType::Dss => "dsa",
+            HostKeyType::Ecdsa256 | HostKeyType::Ecdsa384 | HostKeyType::Ecdsa521 => "ecdsa",
+            HostKeyType::Ed25519 | HostKeyType::Unknown => "ed25519",
         };
-        debug_assert!(self.session.host_key_hash(HashType::Sha256).is_some());
-        Some((blob.to_vec(), kind.to_owned()))
+        Some((blob.to_vec(), kind))
     }
 
     /// The session, for operations that [`Wire::wait_for`] drives.
-    pub(super) fn session(&self) -> Session {
-        self.session.clone()
+    pub(super) fn session(&self) -> &Session {
+        &self.session
     }
 
-    /// Tries an operation until it no longer would block.
-    pub(super) async fn wait_for<T>(&self, mut operation: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    /// Tries an operation once; `None` where it would block.
+    pub(super) fn attempt<T>(&self, operation: impl FnOnce() -> Result<T, Error>) -> Option<Result<T, Trouble>> {
+        match self.watched.call(operation) {
+            Ok(value) => Some(Ok(value)),
+            Err(error) if error.code() == AGAIN => None,
+            Err(_) if self.watched.is_cut() => Some(Err(Trouble::Flood)),
+            Err(error) => Some(Err(Trouble::Ssh(error))),
+        }
+    }
+
+    /// Tries an operation until it no longer would block, or it is too late.
+    pub(super) async fn wait_for<T>(&self, mut operation: impl FnMut() -> Result<T, Error>) -> Result<T, Trouble> {
         loop {
-            match operation() {
-                Err(error) if error.code() == AGAIN => self.ready().await,
-                done => return done,
+            match self.attempt(&mut operation) {
+                Some(done) => return done,
+                None => self.wait().await?,
             }
         }
     }
 
+    /// Waits until an operation that would block is worth another try, or it is too late.
+    pub(super) async fn wait(&self) -> Result<(), Trouble> {
+        timeout_at(self.until, self.ready()).await.map_err(|_| Trouble::Late)
+    }
+
     /// Waits until the socket is ready for what the session waits for. Whoever waits tries everything again after
     /// it: the readiness is taken away here, before the try.
-    pub(super) async fn ready(&self) {
-        let (inbound, outbound) = match self.session.block_directions() {
-            BlockDirections::None | BlockDirections::Inbound => (true, false),
-            BlockDirections::Outbound => (false, true),
-            BlockDirections::Both => (true, true),
-        };
+    async fn ready(&self) {
+        let outbound = self.is_outbound();
         tokio::select! {
-            _ = self.socket.readable(), if inbound => self.take_readiness(Interest::READABLE),
+            _ = self.socket.readable(), if self.is_inbound() => self.take_readiness(Interest::READABLE),
             _ = self.socket.writable(), if outbound => self.take_readiness(Interest::WRITABLE),
         }
+    }
+
+    /// Whether something came since it was last asked. If not, the task is woken when something comes.
+    pub(super) fn has_come(&self, context: &mut Context<'_>) -> bool {
+        let mut came = false;
+        while self.socket.poll_read_ready(context).is_ready() {
+            self.take_readiness(Interest::READABLE);
+            came = true;
+        }
+        came
+    }
+
+    /// Registers to be woken when something can be sent.
+    pub(super) fn wake_for_room(&self, context: &mut Context<'_>) {
+        while self.socket.poll_write_ready(context).is_ready() {
+            self.take_readiness(Interest::WRITABLE);
+        }
+    }
+
+    /// Whether something small can be sent at once. The kernel is asked: tokio's readiness is only good for waiting.
+    pub(super) fn has_room(&self) -> bool {
+        let mut asked = [PollFd::new(&*self.socket, PollFlags::OUT)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut asked, Some(&now)).is_ok_and(|ready| ready == 1)
+    }
+
+    fn is_inbound(&self) -> bool {
+        self.session.block_directions() != BlockDirections::Outbound
+    }
+
+    /// Whether the operation that would block has begun to send a packet. Until it is through, no other may send.
+    pub(super) fn is_outbound(&self) -> bool {
+        matches!(self.session.block_directions(), BlockDirections::Outbound | BlockDirections::Both)
     }
 
     fn take_readiness(&self, interest: Interest) {
         let taken: std::io::Result<()> = self.socket.try_io(interest, || Err(ErrorKind::WouldBlock.into()));
         debug_assert!(taken.is_err());
     }
-
-    /// Opens a channel and starts a command line in it.
-    pub(super) async fn exec(&self, line: &str) -> Result<Channel, Error> {
-        let session = self.session();
-        let mut channel = self.wait_for(|| session.channel_session()).await?;
-        self.wait_for(|| channel.exec(line)).await?;
-        Ok(channel)
-    }
-
-    /// Logs in with a key file.
-    pub(super) async fn key_file(&self, user: &str, path: &Path, passphrase: Option<&str>) -> Result<(), Error> {
-        self.wait_for(|| self.session.userauth_pubkey_file(user, None, path, passphrase)).await
-    }
-}
-
-/// Whether an error is one that a busy server's hang-up gives.
-pub(super) fn is_hang_up(error: &Error) -> bool {
-    // Banner not received, socket errors, disconnects.
-    matches!(error.code(), ErrorCode::Session(-2 | -4 | -5 | -7 | -8 | -13 | -43))
 }
 
 /// Puts the algorithms that the library knows in our order.
@@ -130,9 +203,20 @@ fn prefer(session: &Session, method: MethodType, wanted: &str) -> Result<(), Fau
 }
 
 /// Host key algorithms, those of known keys first.
-fn host_keys(known: &[String]) -> String {
+fn host_keys(known: &[&str]) -> String {
     let is_known =
-        |name: &&str| known.iter().any(|known| known == name || (known == "ssh-rsa" && name.starts_with("rsa-sha2")));
+        |name: &&str| known.iter().any(|known| known == name || (*known == "ssh-rsa" && name.starts_with("rsa-sha2")));
     let (first, rest): (Vec<&str>, Vec<&str>) = HOST_KEYS.split(',').partition(is_known);
     [first, rest].concat().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_keys_are_asked_for_first() {
+        assert!(host_keys(&["ssh-rsa"]).starts_with("rsa-sha2-512,rsa-sha2-256,ssh-ed25519"));
+        assert_eq!(host_keys(&[]), HOST_KEYS);
+    }
 }

@@ -1,0 +1,184 @@
+//! Our verdict on a host key against the system's ssh's, on the same known_hosts file and a real sshd.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "sshd/mod.rs"]
+mod sshd;
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use rollbook::{
+    base::Secret,
+    model::inventory::Transport,
+    transport::{self, Asker, Settings, Shared},
+};
+use sshd::Sshd;
+
+struct Nobody;
+
+impl Asker for Nobody {
+    fn ask(&self, _question: &str) -> Option<Secret> {
+        None
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        connect_timeout: Duration::from_secs(20),
+        silence_timeout: Duration::from_secs(30),
+        asker: std::sync::Arc::new(Nobody),
+        agent_program: None,
+        ssh_program: None,
+        shared: Shared::default(),
+    }
+}
+
+/// Whether the system's ssh lets itself be led to the host.
+fn system_trusts(sshd: &Sshd, name: &str, file: &Path) -> bool {
+    let output = Command::new("ssh")
+        .args(["-F/dev/null", "-T", "-oBatchMode=yes", "-oStrictHostKeyChecking=yes", "-oConnectTimeout=10"])
+        .args(["-oUpdateHostKeys=no", "-oGlobalKnownHostsFile=/dev/null", "-oIdentitiesOnly=yes"])
+        .arg(format!("-oUserKnownHostsFile={}", file.display()))
+        .arg(format!("-oPort={}", sshd.port))
+        .arg("-i")
+        .arg(sshd.key())
+        .args(["-l", &sshd::own_name(), "--", name, "true"])
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    let refused =
+        words.contains("Host key verification failed") || words.contains("REVOKED") || words.contains("revoked");
+    assert!(output.status.success() || refused, "ssh failed in another way: {words}");
+    output.status.success()
+}
+
+/// Whether we do, and what we say if not.
+async fn we_trust(sshd: &Sshd, name: &str, file: &Path) -> Result<(), String> {
+    let mut host = sshd.as_host(Transport::Ssh2);
+    host.connection.address = Some(name.to_owned());
+    host.connection.known_hosts = Some(vec![file.to_str().unwrap().to_owned()]);
+    match transport::connect(&host, &settings()).await {
+        Ok(connection) => {
+            connection.close().await;
+            Ok(())
+        }
+        Err(fault) => {
+            assert_eq!(fault.kind, rollbook::base::FaultKind::Unreachable, "{fault}");
+            assert!(fault.message.to_lowercase().contains("host key"), "refused for another reason: {fault}");
+            Err(fault.to_string())
+        }
+    }
+}
+
+/// A known_hosts file whose names `ssh-keygen -H` has hashed.
+fn hashed(folder: &Path, text: &str) -> String {
+    let file = folder.join("to_hash");
+    fs::write(&file, text).unwrap();
+    let status = Command::new("ssh-keygen").args(["-q", "-H", "-f"]).arg(&file).output().unwrap().status;
+    assert!(status.success());
+    fs::read_to_string(&file).unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs sshd: tests/run"]
+async fn verdicts_are_those_of_the_systems_ssh() {
+    let sshd = Sshd::with(&["ed25519", "ecdsa", "rsa"], "");
+    let folder = tempfile::tempdir().unwrap();
+    sshd::generate(&folder.path().join("other"), "ed25519", "");
+    let other = fs::read_to_string(folder.path().join("other.pub")).unwrap();
+    let other = other.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    let fill = |form: &str| {
+        let form = form.replace("PORT", &sshd.port.to_string()).replace("OTHER", &other);
+        ["ed25519", "ecdsa", "rsa"]
+            .iter()
+            .fold(form, |form, kind| form.replace(&kind.to_uppercase(), &sshd.host_key(kind)))
+    };
+    let hashed = |form: &str| hashed(folder.path(), &fill(form));
+    let forms: Vec<(&str, String, bool)> = vec![
+        ("plain", fill("[localhost]:PORT ED25519"), true),
+        ("another type than the first", fill("[localhost]:PORT RSA"), true),
+        ("ECDSA only", fill("[localhost]:PORT ECDSA"), true),
+        ("a list of names", fill("[web9]:PORT,[localhost]:PORT,web8 ED25519 a comment"), true),
+        ("upper case", fill("[LOCALHOST]:PORT ED25519"), true),
+        ("hashed", hashed("[localhost]:PORT ED25519\n"), true),
+        ("hashed, another key", hashed("[localhost]:PORT OTHER\n"), false),
+        ("hashed, another host", hashed("[web9]:PORT ED25519\n"), false),
+        ("a wildcard", fill("[local*]:PORT ED25519"), true),
+        ("a wildcard for a letter", fill("[localhos?]:PORT ED25519"), true),
+        ("everything", fill("* ED25519"), true),
+        ("a negated name after a wildcard", fill("*,![localhost]:PORT ED25519"), false),
+        ("a negated name alone", fill("!web9 ED25519"), false),
+        ("a name without its port", fill("localhost ED25519"), true),
+        ("a name without its port, another key", fill("localhost OTHER"), false),
+        ("another port", fill("[localhost]:1 ED25519"), false),
+        ("nothing", String::new(), false),
+        ("another host", fill("[web9]:PORT ED25519"), false),
+        ("a changed key", fill("[localhost]:PORT OTHER"), false),
+        ("a changed key beside the right one", fill("[localhost]:PORT OTHER\n[localhost]:PORT ED25519"), true),
+        ("a revoked key", fill("@revoked * ED25519\n[localhost]:PORT ED25519"), false),
+        (
+            "a revoked key behind the right one",
+            fill("[localhost]:PORT ED25519\n@revoked [localhost]:PORT ED25519"),
+            false,
+        ),
+        ("another key revoked", fill("@revoked * OTHER\n[localhost]:PORT ED25519"), true),
+        ("a revoked key of another host", fill("@revoked web9 ED25519\n[localhost]:PORT ED25519"), true),
+        ("a certificate authority alone", fill("@cert-authority * ED25519"), false),
+        ("a certificate authority beside the key", fill("@cert-authority * OTHER\n[localhost]:PORT ED25519"), true),
+        ("an unknown marker", fill("@trusted [localhost]:PORT ED25519"), false),
+        (
+            "comments, empty and malformed lines",
+            fill(
+                "# a comment\n\n[localhost]:PORT\n[localhost]:PORT ssh-ed25519 zzz\nno\n \t[localhost]:PORT ED25519\r",
+            ),
+            true,
+        ),
+        ("a malformed key alone", fill("[localhost]:PORT ssh-ed25519 AAAA"), false),
+        ("a type that is not the key's", fill("[localhost]:PORT ED25519").replace("ssh-ed25519", "ssh-rsa"), false),
+        ("a commented line", fill("#[localhost]:PORT ED25519"), false),
+        ("the address, where the name was used", fill("[127.0.0.1]:PORT ED25519"), false),
+    ];
+    let mut wrong = Vec::new();
+    for (form, text, expected) in &forms {
+        let file = folder.path().join("known_hosts");
+        fs::write(&file, text).unwrap();
+        let theirs = system_trusts(&sshd, "localhost", &file);
+        let ours = we_trust(&sshd, "localhost", &file).await;
+        if theirs != ours.is_ok() || theirs != *expected {
+            wrong.push(format!("{form}: ssh {theirs}, we {ours:?}, expected {expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(forms.len() >= 14);
+}
+
+#[tokio::test]
+#[ignore = "needs sshd: tests/run"]
+async fn a_refusal_names_key_file_line_and_command() {
+    let sshd = Sshd::start("");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("known_hosts");
+    let fingerprint = {
+        let output = Command::new("ssh-keygen").arg("-lf").arg(sshd.path("host_ed25519.pub")).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().split_whitespace().nth(1).unwrap().to_owned()
+    };
+    fs::write(&file, "").unwrap();
+    let unknown = we_trust(&sshd, "127.0.0.1", &file).await.unwrap_err();
+    assert!(unknown.contains("is not known") && unknown.contains(&fingerprint), "{unknown}");
+
+    // The command that it names, run by a shell, trusts the host.
+    let mut host = sshd.as_host(Transport::Ssh2);
+    host.connection.known_hosts = Some(vec![file.to_str().unwrap().to_owned()]);
+    let fault = transport::connect(&host, &settings()).await.err().unwrap();
+    let command = fault.hints.iter().find_map(|hint| hint.strip_prefix("then trust it: ")).unwrap();
+    assert!(Command::new("sh").args(["-c", command]).output().unwrap().status.success(), "{command}");
+    let connection = transport::connect(&host, &settings()).await.unwrap();
+    assert_eq!(connection.host_key, Some(fingerprint));
+    connection.close().await;
+
+    sshd::generate(&folder.path().join("other"), "ed25519", "");
+    let other = fs::read_to_string(folder.path().join("other.pub")).unwrap();
+    fs::write(&file, format!("# first\n[127.0.0.1]:{} {other}", sshd.port)).unwrap();
+    let changed = we_trust(&sshd, "127.0.0.1", &file).await.unwrap_err();
+    assert!(changed.contains("HAS CHANGED") && changed.contains(&format!("{}:2:", file.display())), "{changed}");
+}
