@@ -111,7 +111,7 @@ fn judge(lines: &[Line], key: &[u8]) -> Verdict {
     }
     // The line of the same type is the one to look at, if there is one.
     let alike = plain().find(|line| key.get(4..).is_some_and(|rest| rest.starts_with(line.algorithm.as_bytes())));
-    alike.or_else(|| plain().last()).map_or(Verdict::Unknown, |line| Verdict::Changed(line.place.clone()))
+    alike.or_else(|| plain().next_back()).map_or(Verdict::Unknown, |line| Verdict::Changed(line.place.clone()))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -57,8 +57,10 @@ pub(super) async fn agent(connection: &mut Connection, whom: &Become) -> Result<
     install(connection, &program, folder.as_ref(), whom).await?;
     match start(connection, &serve, HELLO_MAGIC, whom).await {
         Ok(channel) => Ok(pipe(channel, &program, true)),
-        Err(NotStarted::Missing(_)) => Err(unreachable("the agent was put on the target and is not found there")
-            .hint("name another folder for it as `agent_dir` in the inventory")),
+        Err(NotStarted::Missing(_)) => {
+            let fault = unreachable("the agent was put on the target, and cannot be started there");
+            Err(with_words(fault, connection).hint("name another folder for it as `agent_dir` in the inventory"))
+        }
         Err(NotStarted::Over(fault) | NotStarted::HungUp(fault)) => Err(*fault),
     }
 }
@@ -79,7 +81,7 @@ async fn install(
     let mut channel = match start(connection, &take, READY, whom).await {
         Ok(channel) => channel,
         Err(NotStarted::Over(fault) | NotStarted::HungUp(fault)) => return Err(nowhere(connection).unwrap_or(*fault)),
-        Err(NotStarted::Missing(_)) => return Err(unreachable("the agent cannot be put on the target")),
+        Err(NotStarted::Missing(_)) => return Err(wordless()),
     };
     let sent = timeout(INSTALL_TIMEOUT, async {
         channel.stdin.write_all(&program.bytes).await?;
@@ -97,6 +99,11 @@ async fn install(
         Ok(Err(error)) => Err(fault.because(&error)),
         Err(_) => Err(fault.hint(format!("the line is too slow: it took more than {} s", INSTALL_TIMEOUT.as_secs()))),
     }
+}
+
+fn wordless() -> Fault {
+    unreachable("the agent could not be started: the target lets us in, and ends each command without a word")
+        .hint("a login shell that runs nothing (nologin), or a command that its sshd forces, does this")
 }
 
 /// The script found no folder for the agent.
@@ -225,11 +232,10 @@ async fn ended_early(connection: &Connection, mut channel: Channel, by_sudo: boo
     if by_sudo && let Some(fault) = sudo_fault(&words) {
         return fault.into();
     }
-    // It was found, and is not whole or cannot be started: that is as good as missing, once.
-    if ending.is_some_and(|ending| matches!(ending.code, Some(0 | 126 | 127)) && words.trim().is_empty()) {
-        return NotStarted::Missing(String::new());
-    }
     let how = match ending.map(|ending| (ending.code, ending.signal)) {
+        // It was found, and is not whole or cannot be started: that is as good as missing, once.
+        Some((Some(126), _)) => return NotStarted::Missing(String::new()),
+        Some((Some(0 | 127), _)) if words.trim().is_empty() => return NotStarted::Missing(String::new()),
         Some((Some(code), _)) => format!(" (exit code {code})"),
         Some((_, Some(signal))) => format!(" (ended by signal {signal})"),
         _ => String::new(),
