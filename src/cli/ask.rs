@@ -6,7 +6,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::{base::Secret, transport::Asker};
+use crate::{
+    base::Secret,
+    transport::{ASK_BECOME, ASK_PASSPHRASE, ASK_PASSWORD, Asker},
+};
 
 /// Asks on the terminal, each question once a run; hosts that ask the same get the same answer.
 #[derive(Debug, Default)]
@@ -34,9 +37,9 @@ fn ask_hidden(question: &str) -> Option<Secret> {
 
 /// Variables that answer questions, by how the question begins.
 const VARIABLES: [(&str, &str); 3] = [
-    ("Password for sudo", "ROLLBOOK_BECOME_PASSWORD"),
-    ("Password for", "ROLLBOOK_PASSWORD"),
-    ("Passphrase for", "ROLLBOOK_PASSPHRASE"),
+    (ASK_BECOME, "ROLLBOOK_BECOME_PASSWORD"),
+    (ASK_PASSWORD, "ROLLBOOK_PASSWORD"),
+    (ASK_PASSPHRASE, "ROLLBOOK_PASSPHRASE"),
 ];
 
 fn from_environment(question: &str) -> Option<Secret> {

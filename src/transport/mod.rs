@@ -67,6 +67,9 @@ pub const ASK_PASSWORD: &str = "Password for ssh";
 /// The question for sudo's password; the environment answers it as `ROLLBOOK_BECOME_PASSWORD`.
 pub const ASK_BECOME: &str = "Password for sudo";
 
+/// How the question for a key's passphrase begins; the environment answers it as `ROLLBOOK_PASSPHRASE`.
+pub const ASK_PASSPHRASE: &str = "Passphrase for the key";
+
 /// A host that has proved who it is, and let us in.
 ///
 /// With `openssh` the system's ssh connects, checks and logs in when the first command line is run, so its faults come

@@ -13,7 +13,7 @@ use crate::{
     base::{Fault, Secret},
     model::inventory::Host,
     transport::{
-        ASK_PASSWORD, Asker, Settings, aside,
+        ASK_PASSPHRASE, ASK_PASSWORD, Asker, Settings, aside,
         ssh2::wire::{Trouble, Wire},
         unreachable,
     },
@@ -167,7 +167,7 @@ impl Login<'_> {
         };
         let passphrase = match (looks_encrypted(&text), ask) {
             (false, _) => None,
-            (true, true) => match self.ask(format!("Passphrase for the key {}", path.display())).await {
+            (true, true) => match self.ask(format!("{ASK_PASSPHRASE} {}", path.display())).await {
                 Some(passphrase) => Some(passphrase),
                 None => {
                     self.tried.push(format!("{name} (it has a passphrase, and nobody could be asked)"));
