@@ -38,6 +38,11 @@ impl Sshd {
 
     /// The same, with host keys of these types.
     pub fn with(keys: &[&str], settings: &str) -> Self {
+        Sshd::prepared(keys, |_| settings.to_owned())
+    }
+
+    /// The same; `prepare` gets the folder once its keys are made, and gives the settings.
+    pub fn prepared(keys: &[&str], prepare: impl FnOnce(&Path) -> String) -> Self {
         let folder = tempfile::Builder::new().prefix("sshd-").tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("home")).unwrap();
@@ -45,7 +50,7 @@ impl Sshd {
         generate(&at("id_ed25519"), "ed25519", "");
         fs::copy(at("id_ed25519.pub"), at("authorized_keys")).unwrap();
         let port = free_port();
-        let mut text = format!("{settings}\n");
+        let mut text = prepare(folder.path()) + "\n";
         keys.iter().for_each(|kind| text.push_str(&format!("HostKey {}\n", at(&format!("host_{kind}")).display())));
         text.push_str(&format!(
             "ListenAddress 127.0.0.1\nPort {port}\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
@@ -57,6 +62,7 @@ impl Sshd {
         let child = spawn(folder.path());
         let sshd = Sshd { folder, child, port };
         sshd.wait_until_it_listens();
+        fs::write(sshd.known_hosts(), format!("[127.0.0.1]:{port} {}\n", sshd.host_key(keys[0]))).unwrap();
         sshd
     }
 
@@ -97,13 +103,9 @@ impl Sshd {
         text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
     }
 
-    /// A known_hosts file that trusts its Ed25519 key.
+    /// A known_hosts file that trusts the first of its keys.
     pub fn known_hosts(&self) -> PathBuf {
-        let file = self.path("known_hosts");
-        if !file.exists() {
-            fs::write(&file, format!("[127.0.0.1]:{} {}\n", self.port, self.host_key("ed25519"))).unwrap();
-        }
-        file
+        self.path("known_hosts")
     }
 
     /// Its line in an inventory.

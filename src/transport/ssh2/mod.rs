@@ -7,18 +7,22 @@ mod pump;
 mod watch;
 mod wire;
 
-use std::{env, fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use base64ct::{Base64Unpadded, Encoding};
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    base::{Digest, Fault, FaultKind},
+    base::{Fault, FaultKind},
     model::inventory::Host,
     transport::{
         Settings,
         channel::Channel,
-        known_hosts::{self, Shown},
+        known_hosts::{self, HostKey, Shown},
         patience::Patience,
         unreachable,
     },
@@ -116,15 +120,18 @@ impl Target<'_> {
     async fn try_once(&self, addresses: &[SocketAddr]) -> Result<Session, Try> {
         let (stream, address) = dial::open(addresses, self.until).await?;
         let known = self.settings.shared.known_hosts.about(&self.files, self.name, self.port);
-        let mut wire = Wire::new(stream, &known.algorithms(), self.until, &self.settings.shared.watch)?;
+        let wanted = wire::host_keys(&known.algorithms(), known.is_about_certificates());
+        let mut wire = Wire::new(stream, &wanted, self.until, &self.settings.shared.watch)?;
         if let Err(trouble) = wire.handshake().await {
             return Err(no_handshake(&wire, address, &trouble));
         }
-        let (key, kind) = wire.host_key().ok_or_else(|| unreachable(format!("{address} shows no host key")))?;
-        let fingerprint = fingerprint(&key);
+        let key = wire.host_key().and_then(HostKey::parse);
+        let key = key.ok_or_else(|| unreachable(format!("{address} shows no host key that is understood")))?;
+        let fingerprint = key.fingerprint();
         let file = self.files.first().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
-        let shown = Shown { host: self.name, port: self.port, kind, fingerprint: &fingerprint, file: &file };
-        if let Some(fault) = known_hosts::refusal(&known.judge(&key), &shown) {
+        let shown = Shown { host: self.name, port: self.port, kind: key.kind, fingerprint: &fingerprint, file: &file };
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
+        if let Some(fault) = known_hosts::refusal(&known.judge(&key, now_s), &shown) {
             return Err(Try::Over(fault));
         }
         login::login(&mut wire, self.host, self.settings, &self.user, &address.to_string()).await?;
@@ -189,8 +196,4 @@ fn expand_home(path: &str) -> PathBuf {
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
         _ => PathBuf::from(path),
     }
-}
-
-fn fingerprint(key: &[u8]) -> String {
-    format!("SHA256:{}", Base64Unpadded::encode_string(&Digest::of(key).0))
 }

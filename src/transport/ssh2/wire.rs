@@ -4,7 +4,7 @@
 use std::{fmt, io::ErrorKind, sync::Arc, task::Context};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use ssh2::{BlockDirections, Error, ErrorCode, HostKeyType, MethodType, Session};
+use ssh2::{BlockDirections, Error, ErrorCode, MethodType, Session};
 use tokio::{
     io::Interest,
     net::TcpStream,
@@ -77,8 +77,8 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// A session on a connected socket. The host will be asked first for a key of the algorithms in `known`.
-    pub(super) fn new(socket: TcpStream, known: &[&str], until: Instant, watch: &Watch) -> Result<Self, Fault> {
+    /// A session on a connected socket. The host will be asked for a key of one of the algorithms in `host_keys`.
+    pub(super) fn new(socket: TcpStream, host_keys: &str, until: Instant, watch: &Watch) -> Result<Self, Fault> {
         let _slower_without = socket.set_nodelay(true);
         let socket = Arc::new(socket);
         let mut session = Session::new().map_err(|error| Fault::internal("libssh2 cannot start").because(&error))?;
@@ -87,7 +87,7 @@ impl Wire {
         prefer(&session, MethodType::Kex, KEY_EXCHANGES)?;
         prefer(&session, MethodType::CryptCs, CIPHERS)?;
         prefer(&session, MethodType::CryptSc, CIPHERS)?;
-        prefer(&session, MethodType::HostKey, &host_keys(known))?;
+        prefer(&session, MethodType::HostKey, host_keys)?;
         let watched = watch.over(Arc::clone(&socket));
         Ok(Wire { session, socket, watched, until })
     }
@@ -103,16 +103,9 @@ impl Wire {
         self.session.banner_bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 
-    /// The host's key as ssh sends it, and its type by ssh-keyscan's word.
-    pub(super) fn host_key(&self) -> Option<(Vec<u8>, &'static str)> {
-        let (blob, kind) = self.session.host_key()?;
-        let kind = match kind {
-            HostKeyType::Rsa => "rsa",
-            HostKeyType::Dss => "dsa",
-            HostKeyType::Ecdsa256 | HostKeyType::Ecdsa384 | HostKeyType::Ecdsa521 => "ecdsa",
-            HostKeyType::Ed25519 | HostKeyType::Unknown => "ed25519",
-        };
-        Some((blob.to_vec(), kind))
+    /// The host's key as ssh sends it.
+    pub(super) fn host_key(&self) -> Option<&[u8]> {
+        self.session.host_key().map(|(key, _)| key)
     }
 
     /// The session, for operations that [`Wire::wait_for`] drives.
@@ -202,12 +195,14 @@ fn prefer(session: &Session, method: MethodType, wanted: &str) -> Result<(), Fau
     session.method_pref(method, &usable.join(",")).map_err(broken)
 }
 
-/// Host key algorithms, those of known keys first.
-fn host_keys(known: &[&str]) -> String {
+/// Host key algorithms: certificates, where they can tell anything; then those of known keys; then the rest.
+pub(super) fn host_keys(known: &[&str], with_certificates: bool) -> String {
     let is_known =
         |name: &&str| known.iter().any(|known| known == name || (*known == "ssh-rsa" && name.starts_with("rsa-sha2")));
     let (first, rest): (Vec<&str>, Vec<&str>) = HOST_KEYS.split(',').partition(is_known);
-    [first, rest].concat().join(",")
+    let certificates = if with_certificates { HOST_KEYS } else { "" }.split(',').filter(|name| !name.is_empty());
+    let certificates = certificates.map(|name| format!("{name}-cert-v01@openssh.com"));
+    certificates.chain([first, rest].concat().into_iter().map(str::to_owned)).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -216,7 +211,9 @@ mod tests {
 
     #[test]
     fn known_keys_are_asked_for_first() {
-        assert!(host_keys(&["ssh-rsa"]).starts_with("rsa-sha2-512,rsa-sha2-256,ssh-ed25519"));
-        assert_eq!(host_keys(&[]), HOST_KEYS);
+        assert!(host_keys(&["ssh-rsa"], false).starts_with("rsa-sha2-512,rsa-sha2-256,ssh-ed25519"));
+        assert_eq!(host_keys(&[], false), HOST_KEYS);
+        assert!(host_keys(&[], true).starts_with("ssh-ed25519-cert-v01@openssh.com,"));
+        assert!(host_keys(&[], true).ends_with(HOST_KEYS));
     }
 }
