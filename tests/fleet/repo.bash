@@ -1,22 +1,24 @@
 # Small packages of our own for each package manager, in /srv/repo of every host: two versions of a service, one that
-# depends on it, one whose script fails. A family's repository is built once for each recipe.
+# depends on it, one that stands alone, one whose script fails. A family's repository is built once for each recipe.
 
 # name version depends script
 DEMO='rbdemo 1.0 - true
 rbdemo 1.1 - true
 rbdep 1.0 rbdemo true
+rbother 1.0 - true
 rbbroken 1.0 - false'
 
 repo_dir() {
   local recipe
   recipe=$({ echo "$DEMO"; declare -f repo_deb repo_rpm repo_arch; } | sha256sum)
-  echo "$FLEET_HOME/repo-${recipe:0:12}"
+  echo "$FLEET_HOME/bases/repo-${recipe:0:12}"
 }
 
 # repo FAMILY [BASE]: deb is built on this machine, the others within a base that has their tools.
 repo() {
-  [ ! -d "$REPO/$1" ] || return 0
   mkdir -p "$REPO"
+  touch "$REPO.used"
+  [ ! -d "$REPO/$1" ] || return 0
   exec 7>"$REPO/.lock"
   flock 7
   if [ ! -d "$REPO/$1" ]; then

@@ -54,7 +54,7 @@ fn a_user_goes_with_its_home_and_comes_back_whole() {
     sh("pwck -qr && grpck -qr");
     host.undo(done);
     assert_same(&memory(), &before, "");
-    sh("su zoe -c 'cat ~/.ssh/link' | grep -q key");
+    sh("setpriv --reuid=zoe --regid=zoe --clear-groups cat /home/zoe/.ssh/link | grep -q key");
 }
 
 #[test]
@@ -104,7 +104,10 @@ fn a_home_that_was_used_since_is_not_taken_away() {
 #[ignore = "needs root and a Debian test host: tests/run"]
 fn a_user_at_work_is_not_removed() {
     let mut host = fresh();
-    let mut sleeper = Command::new("su").args(["zoe", "-s", "/bin/sh", "-c", "exec sleep 30"]).spawn().unwrap();
+    // Without a login, with which systemd would start processes of its own for her.
+    let mut sleeper = Command::new("setpriv");
+    let sleeper = sleeper.args(["--reuid=zoe", "--regid=zoe", "--clear-groups", "sleep", "30"]);
+    let mut sleeper = sleeper.spawn().unwrap();
     let mut refused = None;
     for _ in 0..50 {
         thread::sleep(Duration::from_millis(100));
@@ -115,7 +118,6 @@ fn a_user_at_work_is_not_removed() {
     }
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();
-    sh("pkill -u zoe || true");
     assert!(refused.unwrap().message().contains("zoe runs 1 processes"));
 }
 
@@ -131,9 +133,13 @@ fn others_at_the_account_files_are_waited_for() {
         }
     });
     for _ in 0..10 {
-        let done = host.apply("user", r#"{"name": "xia", "create_home": false}"#);
-        sh("getent passwd xia");
+        // With numbers of its own: the next free ones depend on who comes first.
+        let group = host.apply("group", r#"{"name": "xia", "gid": 4343}"#);
+        let user = r#"{"name": "xia", "uid": 4343, "group": "xia", "groups": "docker", "create_home": false}"#;
+        let done = host.apply("user", user);
+        sh("getent passwd xia && getent group docker | grep -q xia");
         host.undo(done);
+        host.undo(group);
     }
     other.join().unwrap();
     sh("rm -f /etc/passwd- /etc/shadow- /etc/group- /etc/gshadow- /etc/subuid- /etc/subgid-");

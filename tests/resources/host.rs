@@ -143,6 +143,7 @@ impl Host {
     }
 
     /// Brings everything back, and sees that it is.
+    #[expect(clippy::needless_pass_by_value, reason = "what is undone is over")]
     pub(crate) fn undo(&mut self, done: Done) {
         self.try_undo(&done).unwrap_or_else(|halt| panic!("undo: {halt}"));
         for change in &done.0 {

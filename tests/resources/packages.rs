@@ -1,5 +1,5 @@
-//! Packages, with apt and dpkg for real. The host's repository has rbdemo 1.0 and 1.1, rbdep (which needs rbdemo) and
-//! rbbroken (whose last script fails).
+//! Packages, with apt and dpkg for real. The host's repository has rbdemo 1.0 and 1.1, rbdep (which needs rbdemo),
+//! rbother, and rbbroken (whose last script fails).
 
 use rollbook::resources::Halt;
 
@@ -17,7 +17,7 @@ fn fresh() -> Host {
     let host = Host::take();
     sh("ls /var/lib/apt/lists/*_Packages >/dev/null 2>&1 || apt-get -qq update; \
         apt-mark unhold rbdemo rbdep rbbroken >/dev/null 2>&1; \
-        DEBIAN_FRONTEND=noninteractive apt-get -y -qq purge rbdemo rbdep rbbroken tree >/dev/null 2>&1");
+        DEBIAN_FRONTEND=noninteractive apt-get -y -qq purge rbdemo rbdep rbbroken rbother >/dev/null 2>&1");
     host
 }
 
@@ -117,7 +117,7 @@ fn a_failed_installation_leaves_dpkg_configured() {
     let mut host = fresh();
     sh("apt-get -y -qq install rbdep=1.0 rbdemo=1.0 >/dev/null 2>&1");
     let before = memory();
-    let (done, halt) = host.try_apply("package", r#"{"name": ["rbbroken", "tree"]}"#).unwrap_err();
+    let (done, halt) = host.try_apply("package", r#"{"name": ["rbbroken", "rbother"]}"#).unwrap_err();
     let message = halt.message();
     assert!(message.contains("rbbroken package post-installation script subprocess returned error"), "{message}");
     assert!(!sh("dpkg --audit").is_empty());

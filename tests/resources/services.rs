@@ -145,7 +145,7 @@ fn what_cannot_be_is_refused_before_anything_is_done() {
     assert!(refused(r#"{"name": "rbbad", "state": "started"}"#).contains("failed to load properly"));
     assert!(host.plan("service", r#"{"name": "nosuch", "state": "stopped", "enabled": false}"#).unwrap().is_empty());
     sh("apt-get -qq update");
-    host.stage("package", r#"{"name": "tree"}"#);
+    host.stage("package", r#"{"name": "rbother"}"#);
     let unknown = host.plan("service", r#"{"name": "nosuch", "state": "started"}"#).unwrap_err();
     assert!(matches!(unknown, Halt::Unknown(_)), "{unknown}");
 }

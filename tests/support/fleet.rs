@@ -1,0 +1,257 @@
+//! A fleet of this process's own, and its hosts. It goes down when the process ends, however it ends.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use serde_json::Value;
+
+use super::Tree;
+
+/// Seconds that any command of the fleet may take; building a base is the longest.
+const LIMIT_S: &str = "600";
+
+/// What a host is (tests/fleet/README.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Systemd,
+    Light,
+    Sysvinit,
+    Busybox,
+    Hardened,
+    Bastion,
+    Inner,
+}
+
+impl Kind {
+    /// As `fleet up --kind` knows it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Systemd => "systemd",
+            Kind::Light => "light",
+            Kind::Sysvinit => "sysvinit",
+            Kind::Busybox => "busybox",
+            Kind::Hardened => "hardened",
+            Kind::Bastion => "bastion",
+            Kind::Inner => "inner",
+        }
+    }
+}
+
+/// Hosts that are up, on one machine, in a network of their own.
+pub(crate) struct Fleet {
+    id: String,
+    hosts: Mutex<BTreeMap<Kind, Hosts>>,
+}
+
+/// The hosts of a kind.
+#[derive(Default)]
+struct Hosts {
+    up: usize,
+    idle: Vec<usize>,
+}
+
+/// A host as nobody has used it before, from this process's fleet.
+pub(crate) fn host(kind: Kind) -> Host {
+    static FLEET: OnceLock<Fleet> = OnceLock::new();
+    FLEET.get_or_init(|| Fleet::named(&format!("t{}", std::process::id()))).host(kind)
+}
+
+impl Fleet {
+    /// A fleet of another name.
+    pub(crate) fn named(id: &str) -> Fleet {
+        Fleet { id: id.to_owned(), hosts: Mutex::default() }
+    }
+
+    /// A fresh host: one that was given back, wiped, or one more. It is given back when it is dropped.
+    pub(crate) fn host(&'static self, kind: Kind) -> Host {
+        // Held while a host boots: what `up` makes depends on how many are up.
+        let mut all = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = all.entry(kind).or_default();
+        let number = match hosts.idle.pop() {
+            Some(number) => {
+                self.run(&["wipe", &format!("{}{number}", kind.name())]);
+                number
+            }
+            None => {
+                self.up(kind, hosts.up + 1);
+                hosts.up += 1;
+                hosts.up
+            }
+        };
+        Host::of(self, kind, number)
+    }
+
+    /// Has so many hosts of a kind up.
+    pub(crate) fn up(&self, kind: Kind, count: usize) {
+        let owner = std::process::id().to_string();
+        self.run(&["up", &count.to_string(), "--kind", kind.name(), "--owner", &owner]);
+    }
+
+    /// A command of the fleet.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        command
+            .args(["--kill-after=5", LIMIT_S, concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fleet/fleet")])
+            .args(words)
+            .env("FLEET_ID", &self.id)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command of the fleet that must succeed; what it printed.
+    #[track_caller]
+    pub(crate) fn run(&self, words: &[&str]) -> String {
+        succeeded(&self.command(words).output().unwrap(), &words.join(" "))
+    }
+
+    /// What is known of the fleet: keys, addresses, where the hosts' disks can be seen.
+    pub(crate) fn inventory(&self) -> Value {
+        serde_json::from_str(&self.run(&["inventory"])).unwrap()
+    }
+}
+
+/// A host of the fleet, for one test.
+pub(crate) struct Host {
+    fleet: &'static Fleet,
+    number: usize,
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+    pub(crate) address: String,
+    /// The fleet's private key, which every user of the host takes.
+    pub(crate) key: PathBuf,
+    pub(crate) known_hosts: PathBuf,
+    /// A configuration for the system's ssh that knows the fleet's hosts by their names.
+    pub(crate) ssh_config: PathBuf,
+    /// Where the host's disk is seen from this machine. What the host mounts over it (`/run`) is not.
+    pub(crate) root: PathBuf,
+}
+
+impl Host {
+    fn of(fleet: &'static Fleet, kind: Kind, number: usize) -> Host {
+        let name = format!("{}{number}", kind.name());
+        let inventory = fleet.inventory();
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{inventory}")).to_owned();
+        let found = inventory["hosts"].as_array().unwrap().iter().find(|host| host["name"] == name.as_str()).unwrap();
+        Host {
+            fleet,
+            number,
+            kind,
+            name,
+            address: text(&found["address"]),
+            key: text(&inventory["key"]).into(),
+            known_hosts: text(&inventory["known_hosts"]).into(),
+            ssh_config: text(&inventory["ssh_config"]).into(),
+            root: text(&found["root"]).into(),
+        }
+    }
+
+    /// A command of this machine, in the network that the host is in.
+    pub(crate) fn nearby(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = self.fleet.command(&["exec"]);
+        command.arg(program);
+        command
+    }
+
+    /// Runs a shell script as root on the host, past its network and sshd; what it printed.
+    #[track_caller]
+    pub(crate) fn sh(&self, script: &str) -> String {
+        self.fleet.run(&["console", &self.name, "/bin/sh", "-ec", script])
+    }
+
+    /// Runs a shell script over ssh as a user; how it ended.
+    pub(crate) fn ssh(&self, user: &str, script: &str) -> Output {
+        self.ssh_command(user, script).output().unwrap()
+    }
+
+    fn ssh_command(&self, user: &str, script: &str) -> Command {
+        let destination = format!("{user}@{}", self.name);
+        let mut ssh = self.nearby("ssh");
+        ssh.arg("-F").arg(&self.ssh_config).args(["-o", "ConnectTimeout=3", &destination, script]);
+        ssh
+    }
+
+    /// Whether it answers over ssh.
+    pub(crate) fn answers(&self) -> bool {
+        self.ssh("root", "true").status.success()
+    }
+
+    /// When this boot of it began, in the kernel's ticks.
+    pub(crate) fn boot(&self) -> String {
+        self.sh("cut -d ' ' -f 22 /proc/1/stat")
+    }
+
+    /// All that stands below a folder of its disk, looked at from outside.
+    pub(crate) fn tree(&self, folder: &str) -> Tree {
+        Tree::read(&self.outside(folder))
+    }
+
+    /// Where a path of its disk is seen from this machine.
+    pub(crate) fn outside(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// A line for each thing below a folder, by the host's own tools over ssh: type, mode, owner, links, time of files,
+    /// target, digest; and all extended attributes and ACLs where it has the tools to show them.
+    #[track_caller]
+    pub(crate) fn digests(&self, folder: &str) -> String {
+        let script = format!(
+            "cd {folder} && find . | sort | while IFS= read -r p; do stat -c '%n %F %a %u:%g' \"$p\"; \
+             if [ -L \"$p\" ]; then readlink \"$p\"; elif [ -f \"$p\" ]; then stat -c '%y %h' \"$p\"; sha256sum <\"$p\"; fi; \
+             done; if command -v getfattr >/dev/null; then find . | sort | xargs getfattr -h -d -m - ; \
+             find . ! -type l | sort | xargs getfacl -n; fi"
+        );
+        let (user, shell, first) = match self.kind {
+            Kind::Hardened => ("ops", "sudo -S -p '' sh -s", "ops\n"),
+            _ => ("root", "sh -s", ""),
+        };
+        let mut ssh = self.ssh_command(user, shell);
+        let mut ssh = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        ssh.stdin.take().unwrap().write_all(format!("{first}{script}\n").as_bytes()).unwrap();
+        succeeded(&ssh.wait_with_output().unwrap(), &format!("the digests of {folder} on {}", self.name))
+    }
+
+    /// Pulls its cable out: what is sent to it is lost in silence.
+    pub(crate) fn cut(&self) {
+        self.fleet.run(&["cut", &self.name]);
+    }
+
+    /// Puts its cable back, and waits until it answers.
+    pub(crate) fn heal(&self) {
+        self.fleet.run(&["heal", &self.name]);
+    }
+
+    /// Stops all its processes where they are.
+    pub(crate) fn freeze(&self) {
+        self.fleet.run(&["freeze", &self.name]);
+    }
+
+    /// Lets them go on.
+    pub(crate) fn thaw(&self) {
+        self.fleet.run(&["thaw", &self.name]);
+    }
+
+    /// Pulls its power plug and boots it again, with the disk that it had.
+    pub(crate) fn reset(&self) {
+        self.fleet.run(&["reset", &self.name]);
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let mut all = self.fleet.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(self.kind).or_default().idle.push(self.number);
+    }
+}
+
+/// What a command printed, which must have succeeded.
+#[track_caller]
+fn succeeded(output: &Output, what: &str) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{what}: {}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    text
+}
