@@ -44,7 +44,12 @@ fn build_agent() -> PathBuf {
     for name in own {
         cargo.env_remove(name);
     }
+    // docs/decisions/agent-size.md
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let flags: Vec<&str> =
+        flags.split('\u{1f}').filter(|flag| !flag.is_empty()).chain(["-Crelocation-model=static"]).collect();
     let status = cargo
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .args(["build", "--locked", "--bin", "rollbook-agent", "--no-default-features", "--profile", "agent"])
         .args(["--target", &target])
         .arg("--target-dir")

@@ -1,6 +1,6 @@
 //! `lineinfile`: a line is in a file, or is not.
 
-use regex::bytes::{Captures, Regex};
+use regex_lite::Captures;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         Decision, Desk, Kind,
         editing::{Editing, Missing},
         fields::{AbsolutePath, CommandLine, Mode, Word},
-        lines::{Lines, Place, compile},
+        lines::{Lines, Pattern, Place, compile},
         paths::Attributes,
     },
 };
@@ -26,7 +26,8 @@ use crate::{
 ///
 /// Other than in Ansible, where `line` itself does not match `regexp` and is in the file already, the step is at rest,
 /// so that a second run changes nothing; an edit that would change the file at each run is refused. Expressions have
-/// neither look-around nor backreferences, and match in time in proportion to the file. A link is not edited through
+/// neither look-around nor backreferences; their `\\d`, `\\w` and `(?i)` know ASCII letters only; a line that is not UTF-8
+/// matches none. A link is not edited through
 /// unless `follow` says so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
@@ -134,13 +135,13 @@ impl Kind for Lineinfile {
 /// The edit, its expressions compiled.
 enum Edit<'a> {
     Remove(Match<'a>),
-    Put { line: &'a str, regexp: Option<Regex>, place: Place, first: bool, backrefs: bool },
+    Put { line: &'a str, regexp: Option<Pattern>, place: Place, first: bool, backrefs: bool },
 }
 
 /// Which lines are meant.
 enum Match<'a> {
     Text(&'a str),
-    Regexp(Regex),
+    Regexp(Pattern),
 }
 
 impl Lineinfile {
@@ -208,7 +209,7 @@ fn holds(lines: &Lines, line: &str) -> bool {
     lines.texts().any(|text| text == line.as_bytes())
 }
 
-fn find(lines: &Lines, regexp: &Regex, first: bool) -> Option<usize> {
+fn find(lines: &Lines, regexp: &Pattern, first: bool) -> Option<usize> {
     match first {
         true => lines.texts().position(|text| regexp.is_match(text)),
         false => lines.texts().rposition(|text| regexp.is_match(text)),
@@ -218,7 +219,7 @@ fn find(lines: &Lines, regexp: &Regex, first: bool) -> Option<usize> {
 /// `line` with `\1` and `\g<name>` replaced by what the groups matched; `\\` is a backslash. A group that took no part
 /// is empty; any other backslash stands for itself.
 fn expand(line: &str, captures: &Captures<'_>) -> Vec<u8> {
-    let group = |number: usize| captures.get(number).map_or(&b""[..], |group| group.as_bytes());
+    let group = |number: usize| captures.get(number).map_or("", |group| group.as_str()).as_bytes();
     let (mut out, mut rest) = (Vec::new(), line);
     while let Some(at) = rest.find('\\') {
         out.extend_from_slice(&rest.as_bytes()[..at]);
@@ -228,7 +229,7 @@ fn expand(line: &str, captures: &Captures<'_>) -> Vec<u8> {
             out.extend_from_slice(group(rest[..digits].parse().expect("two digits at most")));
             rest = &rest[digits..];
         } else if let Some((name, after)) = rest.strip_prefix("g<").and_then(|rest| rest.split_once('>')) {
-            let named = captures.name(name).map_or(&b""[..], |group| group.as_bytes());
+            let named = captures.name(name).map_or("", |group| group.as_str()).as_bytes();
             out.extend_from_slice(name.parse().map_or(named, group));
             rest = after;
         } else {

@@ -1,25 +1,32 @@
 //! A text file as lines, each with its own ending, and where in it a new line belongs.
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex_lite::{Captures, Regex, RegexBuilder};
 
 /// Bytes that a compiled expression may take: what a runbook writes cannot eat the host's memory. Matching takes time
 /// in proportion to the text, whatever the expression.
 const REGEX_BYTES_MAX: usize = 1024 * 1024;
 
+/// A regular expression for lines. A line that is no UTF-8 matches none.
+#[derive(Clone, Debug)]
+pub(super) struct Pattern(Regex);
+
+impl Pattern {
+    pub(super) fn is_match(&self, line: &[u8]) -> bool {
+        std::str::from_utf8(line).is_ok_and(|line| self.0.is_match(line))
+    }
+
+    pub(super) fn captures<'a>(&self, line: &'a [u8]) -> Option<Captures<'a>> {
+        self.0.captures(std::str::from_utf8(line).ok()?)
+    }
+}
+
 /// Compiles a regular expression. The error is a sentence.
-pub(super) fn compile(field: &str, text: &str) -> Result<Regex, String> {
+pub(super) fn compile(field: &str, text: &str) -> Result<Pattern, String> {
     if text.is_empty() {
         return Err(format!("{field} is empty, and would match every line"));
     }
-    RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => format!("{field} is too large a regular expression"),
-        // The crate draws the place under the text; its last line says what is wrong.
-        error => {
-            let told = error.to_string();
-            let reason = told.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
-            format!("{field} is no regular expression: {reason}")
-        }
-    })
+    let built = RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
+    built.map(Pattern).map_err(|error| format!("{field} is no regular expression: {error}"))
 }
 
 /// Lines with their endings. Put together they are the file, byte for byte.
@@ -80,9 +87,9 @@ pub(super) enum Place {
     /// After the last line.
     End,
     /// After a line that matches; after the last line if none does.
-    After(Regex),
+    After(Pattern),
     /// Before a line that matches; after the last line if none does.
-    Before(Regex),
+    Before(Pattern),
 }
 
 impl Place {
@@ -103,7 +110,7 @@ impl Place {
     /// The number of the line before which to put it; of several that match, the last one counts, or the first.
     pub(super) fn find(&self, lines: &Lines, first: bool) -> usize {
         let end = lines.0.len();
-        let matching = |regex: &Regex| match first {
+        let matching = |regex: &Pattern| match first {
             true => lines.texts().position(|text| regex.is_match(text)),
             false => lines.texts().rposition(|text| regex.is_match(text)),
         };
@@ -151,6 +158,6 @@ mod tests {
         assert_eq!(at(None, Some("none"), false), Ok(3));
         assert!(at(Some("a"), Some("b"), false).is_err());
         assert!(at(Some("(?=a)"), None, false).unwrap_err().contains("look-around"));
-        assert!(at(Some("a{1000}{1000}{1000}"), None, false).unwrap_err().contains("too large"));
+        assert!(at(Some("a{1000}{1000}{1000}"), None, false).unwrap_err().contains("size limit"));
     }
 }

@@ -174,7 +174,8 @@ impl WaitFor {
         };
         // A log is written to while it is read: that is no fault of its, and the next look will tell.
         let bytes = now.bytes(&spot.path, content).map_err(|halt| Halt::NotYet(halt.message().to_owned()))?;
-        match compile("search_regex", text).map_err(Halt::Failed)?.is_match(&bytes) {
+        match compile("search_regex", text).map_err(Halt::Failed)?.is_match(String::from_utf8_lossy(&bytes).as_bytes())
+        {
             true => Ok(format!("{} matches {text:?}", spot.path)),
             false => Err(Halt::NotYet(format!("{} does not match {text:?}", spot.path))),
         }
