@@ -4,7 +4,7 @@ use crate::{
     base::{Fault, Masker},
     cli::Global,
     engine::{Book, book::Ledger},
-    model::event::{Event, Mode, Sink, Stamped},
+    model::event::{Mode, Sink},
     record::Store,
     report::{JsonLines, Masked, Style, Terminal},
     wire::message::Witness,
@@ -14,7 +14,7 @@ use crate::{
 pub(crate) fn open(global: &Global, mode: Mode, diff: bool, masker: &Masker) -> Result<Book, Fault> {
     let ledger: Option<Box<dyn Ledger>> = match mode {
         Mode::Plan => None,
-        Mode::Apply => Some(Box::new(Recorder(Masked::new(Store::open(&global.store())?, masker.clone())))),
+        Mode::Apply => Some(Box::new(Masked::new(Store::open(&global.store())?, masker.clone()))),
     };
     let style = Style { diff, verbose: global.verbose > 0 };
     let watcher: Box<dyn Sink> = match global.json {
@@ -24,21 +24,8 @@ pub(crate) fn open(global: &Global, mode: Mode, diff: bool, masker: &Masker) -> 
     Ok(Book { ledger, watchers: vec![watcher] })
 }
 
-/// The record as a run's ledger.
-struct Recorder(Masked<Store>);
-
-impl Sink for Recorder {
-    fn take(&mut self, event: &Stamped) -> Result<(), Fault> {
-        match event.event {
-            // That something begins is shown; that it has ended is kept.
-            Event::StepStarted { .. } => Ok(()),
-            _ => self.0.take(event),
-        }
-    }
-}
-
-impl Ledger for Recorder {
+impl Ledger for Masked<Store> {
     fn head(&self) -> Result<Witness, Fault> {
-        self.0.inner().head()
+        self.inner().head()
     }
 }

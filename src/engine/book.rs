@@ -2,9 +2,13 @@
 //!
 //! What cannot be recorded does not happen: when a sink refuses, the run is halted and undone.
 
-use std::thread::JoinHandle;
+use std::{thread::JoinHandle, time::Duration};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    runtime::Builder,
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     base::{Fault, Timestamp},
@@ -17,6 +21,9 @@ use crate::{
 
 /// Events that may wait to be recorded before hosts are held up.
 const QUEUE_LENGTH: usize = 1024;
+
+/// How long events wait for others to be recorded with.
+const GATHERING: Duration = Duration::from_millis(10);
 
 /// A sink that keeps the record's chain.
 pub trait Ledger: Sink {
@@ -41,7 +48,7 @@ pub struct Events {
 #[derive(Debug)]
 enum Entry {
     Event(Box<Event>),
-    Head(oneshot::Sender<Option<Witness>>),
+    Head(Asked),
 }
 
 /// Why a run is to stop, once it is.
@@ -56,22 +63,20 @@ impl Book {
     }
 
     fn keep(mut self, run: &RunId, mut entries: mpsc::Receiver<Entry>, halt: &Halt) -> Book {
-        while let Some(entry) = entries.blocking_recv() {
-            match entry {
-                Entry::Event(event) => self.take(run, *event, halt),
-                Entry::Head(answer) => {
-                    let head = self.ledger.as_ref().and_then(|ledger| ledger.head().ok());
-                    let _nobody_waits_any_more = answer.send(head);
-                }
+        let runtime = Builder::new_current_thread().enable_time().build().expect("a clock is all it needs");
+        while let Some((events, asked)) = runtime.block_on(gather(run, &mut entries)) {
+            self.take(&events, halt);
+            if let Some(answer) = asked {
+                let head = self.ledger.as_ref().and_then(|ledger| ledger.head().ok());
+                let _nobody_waits_any_more = answer.send(head);
             }
         }
         self
     }
 
-    fn take(&mut self, run: &RunId, event: Event, halt: &Halt) {
-        let stamped = Stamped { at: Timestamp::now(), run: run.clone(), event };
+    fn take(&mut self, events: &[Stamped], halt: &Halt) {
         if let Some(ledger) = &mut self.ledger
-            && let Err(fault) = ledger.take(&stamped)
+            && let Err(fault) = ledger.take_all(events)
         {
             self.ledger = None;
             halt.send_if_modified(|halted| {
@@ -80,7 +85,31 @@ impl Book {
                 first
             });
         }
-        self.watchers.retain_mut(|watcher| watcher.take(&stamped).is_ok());
+        self.watchers.retain_mut(|watcher| watcher.take_all(events).is_ok());
+    }
+}
+
+/// Who waits for the record's head.
+type Asked = oneshot::Sender<Option<Witness>>;
+
+/// The next events, those that come right after them included, so that they share one wait for the disk; at once when
+/// someone waits for that. None when nobody can tell any more.
+async fn gather(run: &RunId, entries: &mut mpsc::Receiver<Entry>) -> Option<(Vec<Stamped>, Option<Asked>)> {
+    let mut events = Vec::new();
+    let mut entry = entries.recv().await?;
+    let until = Instant::now() + GATHERING;
+    loop {
+        match entry {
+            Entry::Event(event) => events.push(Stamped { at: Timestamp::now(), run: run.clone(), event: *event }),
+            Entry::Head(asked) => return Some((events, Some(asked))),
+        }
+        if events.len() >= QUEUE_LENGTH {
+            return Some((events, None));
+        }
+        match timeout_at(until, entries.recv()).await {
+            Ok(Some(next)) => entry = next,
+            Ok(None) | Err(_) => return Some((events, None)),
+        }
     }
 }
 

@@ -362,4 +362,9 @@ pub struct Counts {
 pub trait Sink: Send {
     /// Takes an event in; when it returns, the event is where it should be (for the record: on disk).
     fn take(&mut self, event: &Stamped) -> Result<(), Fault>;
+
+    /// Takes several in, in their order. After an error, none or some of them are where they should be.
+    fn take_all(&mut self, events: &[Stamped]) -> Result<(), Fault> {
+        events.iter().try_for_each(|event| self.take(event))
+    }
 }

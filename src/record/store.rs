@@ -1,6 +1,7 @@
 //! The store on disk: opening and appending.
 
 use std::{
+    borrow::Borrow,
     fs,
     path::{Path, PathBuf},
 };
@@ -129,27 +130,27 @@ impl Store {
     /// # Errors
     /// Kind `Record`: nothing was appended.
     pub fn append(&mut self, event: &Stamped) -> Result<Witness, Fault> {
-        self.append_all(std::slice::from_ref(event))
+        self.append_all(&[event])
     }
 
     /// Appends events in their order, all or none, with one wait for the disk. The head after the last of them.
     ///
     /// # Errors
     /// Kind `Record`: nothing was appended.
-    pub fn append_all(&mut self, events: &[Stamped]) -> Result<Witness, Fault> {
-        let bodies = events.iter().map(body_of).collect::<Result<Vec<_>, Fault>>()?;
+    pub fn append_all(&mut self, events: &[impl Borrow<Stamped>]) -> Result<Witness, Fault> {
+        let bodies = events.iter().map(|event| body_of(event.borrow())).collect::<Result<Vec<_>, Fault>>()?;
         let before = self.head()?;
         let work = |connection: &mut Connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut head = tables::head(&transaction)?.unwrap_or(before);
             for (event, (kind, body)) in events.iter().zip(bodies) {
-                head = put(&transaction, &head, event, kind, body)?;
+                head = put(&transaction, &head, event.borrow(), kind, body)?;
             }
             transaction.commit()?;
             Ok(head)
         };
         work(&mut self.connection).map_err(|error: rusqlite::Error| match error.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation) => already_there(events, &self.path).because(&error),
+            Some(ErrorCode::ConstraintViolation) => already_there(&events[0].borrow().run, &self.path).because(&error),
             _ => trouble::fault("writing", &self.path, &error),
         })
     }
@@ -179,8 +180,7 @@ fn body_of(event: &Stamped) -> Result<(String, Vec<u8>), Fault> {
     Ok((tags.event, body))
 }
 
-fn already_there(events: &[Stamped], path: &Path) -> Fault {
-    let run = events.first().map(|event| event.run.to_string()).unwrap_or_default();
+fn already_there(run: &RunId, path: &Path) -> Fault {
     record_fault(format!("run {run} was opened already in the record store {}", path.display()))
         .hint("Start the run again: it gets another id.")
 }

@@ -45,6 +45,15 @@ impl<S: Sink> Sink for Masked<S> {
         hidden.event.hide(&self.masker);
         self.inner.take(&hidden)
     }
+
+    fn take_all(&mut self, events: &[Stamped]) -> Result<(), Fault> {
+        if self.masker.is_empty() {
+            return self.inner.take_all(events);
+        }
+        let mut hidden = events.to_vec();
+        hidden.iter_mut().for_each(|event| event.event.hide(&self.masker));
+        self.inner.take_all(&hidden)
+    }
 }
 
 /// What may hold secrets. Implementations destructure in full: a field that is added later must be decided about.
