@@ -19,6 +19,7 @@ fn main() {
     if !is_controller {
         return;
     }
+    check_openssl_has_threads();
     let agent = match env::var_os("ROLLBOOK_AGENT") {
         Some(given) => PathBuf::from(given),
         None if is_release => build_agent(),
@@ -26,6 +27,25 @@ fn main() {
     };
     println!("cargo::rustc-cfg=rollbook_embedded_agent");
     println!("cargo::rustc-env=ROLLBOOK_AGENT_FILE={}", agent.display());
+}
+
+/// A static OpenSSL without its locks would spoil memory as soon as two hosts are served at once: see .cargo/config.toml,
+/// whose word a variable of the environment replaces.
+fn check_openssl_has_threads() {
+    let variable = |name: &str| env::var(name).unwrap_or_default();
+    let is_static = variable("CARGO_CFG_TARGET_FEATURE").split(',').any(|feature| feature == "crt-static");
+    if !is_static || variable("CARGO_CFG_TARGET_ENV") == "musl" {
+        return;
+    }
+    let target = variable("TARGET");
+    let side = if variable("HOST") == target { "HOST_CFLAGS" } else { "TARGET_CFLAGS" };
+    let own = format!("CFLAGS_{}", target.replace(['-', '.'], "_"));
+    let names = ["CFLAGS", side, &own, &format!("CFLAGS_{target}")];
+    names.iter().for_each(|name| println!("cargo::rerun-if-env-changed={name}"));
+    assert!(
+        names.iter().any(|name| variable(name).contains("-DOPENSSL_THREADS")),
+        "add -DOPENSSL_THREADS to {side}: without it, OpenSSL is built for one thread (see .cargo/config.toml)"
+    );
 }
 
 /// Builds the agent with the `agent` profile, in a target folder of its own (cargo holds the lock on the other one).
