@@ -116,12 +116,20 @@ pub(super) fn known(now: &mut dyn View, noun: Noun) -> Result<BTreeMap<String, u
     Ok(found)
 }
 
-/// A file's text; empty where there is none.
+/// How often a file that others write to is looked at.
+const LOOKS_MAX: u32 = 5;
+
+/// A file's text; empty where there is none. Where somebody replaces it between two looks, it is looked at again.
 pub(super) fn text(now: &mut dyn View, path: &str) -> Result<String, Halt> {
     let path = ByteText::from(path);
-    match now.path(&path)? {
-        PathState::File { content, .. } => Ok(String::from_utf8_lossy(&now.bytes(&path, &content)?).into_owned()),
-        _ => Ok(String::new()),
+    let mut looks = 1;
+    loop {
+        let PathState::File { content, .. } = now.path(&path)? else { return Ok(String::new()) };
+        match now.bytes(&path, &content) {
+            Ok(bytes) => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(halt) if looks == LOOKS_MAX => return Err(halt),
+            Err(_) => looks += 1,
+        }
     }
 }
 

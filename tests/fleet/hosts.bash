@@ -39,7 +39,8 @@ _boot() { # NAME KIND BASE
   fi
   echo "$kind $address $base" >"$dir/meta"
   _config "$name" "$kind" "$address" "$mac" >"$INSIDE/lxc/$name/config"
-  if [ "$(_state "$name")" != RUNNING ]; then
+  if [ "$(_state "$name")" = STOPPED ]; then
+    rm -f "$dir/greeted"
     lxc-start -P $INSIDE/lxc -n "$name" -o "$INSIDE/lxc/$name/log" -l WARN </dev/null >/dev/null 2>&1 ||
       die "$name did not start: $(tail -n 5 "$INSIDE/lxc/$name/log")"
   fi
@@ -123,14 +124,16 @@ _harden() { # ROOT
   echo 'echo "and a login profile"' >"$root/etc/profile.d/welcome.sh"
 }
 
-_wait_for() { # NAME...: until each has said its ssh banner
+_wait_for() { # NAME...: until each has said its ssh banner since it was booted or healed
   local name kind address base through
   for name in "$@"; do
+    [ ! -e "$INSIDE/hosts/$name/greeted" ] || continue
     read -r kind address base <"$INSIDE/hosts/$name/meta"
     through=()
     [ "$kind" != inner ] || through=(nsenter -t "$(lxc-info -P $INSIDE/lxc -n bastion1 -pH)" -n)
     "${through[@]}" timeout 120 bash -c 'until { exec 3<>"/dev/tcp/$0/22" && IFS= read -r -t 2 -u 3 line &&
       [[ $line == [A-Z]* ]]; } 2>/dev/null; do sleep 0.05; done' "$address" || die "$name says no ssh banner"
+    touch "$INSIDE/hosts/$name/greeted"
   done
 }
 
@@ -148,7 +151,7 @@ _host() { # DEED NAME
   read -r kind address base <"$dir/meta"
   case $deed in
     cut) ip link set "$name" down ;;
-    heal) ip link set "$name" up && _wait_for "$name" ;;
+    heal) ip link set "$name" up && rm -f "$dir/greeted" && _wait_for "$name" ;;
     freeze) lxc-freeze -P $INSIDE/lxc -n "$name" ;;
     thaw) lxc-unfreeze -P $INSIDE/lxc -n "$name" ;;
     reset) _stop "$name" && _boot "$name" "$kind" "$base" && _wait_for "$name" ;;

@@ -150,6 +150,11 @@ impl Running {
         String::from_utf8_lossy(&fs::read(&self.out).unwrap()).into_owned()
     }
 
+    /// Whether it has ended.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Kills the program without a chance to say goodbye.
     pub(crate) fn kill(mut self) {
         // `timeout` is the child; the program is its only one.
@@ -182,6 +187,7 @@ impl Drop for Running {
 
 /// How a run ended.
 #[must_use = "look at how it ended: `ended`"]
+#[derive(Debug)]
 pub(crate) struct Run {
     code: Option<i32>,
     said: String,

@@ -86,6 +86,18 @@ impl Fleet {
         Host::of(self, kind, number)
     }
 
+    /// Its name.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where this machine keeps what it knows of the fleet while it is up.
+    pub(crate) fn state(&self) -> PathBuf {
+        let home = std::env::var_os("FLEET_HOME").map(PathBuf::from);
+        let cache = || std::env::var_os("XDG_CACHE_HOME").map_or("/var/cache".into(), PathBuf::from);
+        home.unwrap_or_else(|| cache().join("rollbook-fleet")).join("run").join(&self.id)
+    }
+
     /// Has so many hosts of a kind up.
     pub(crate) fn up(&self, kind: Kind, count: usize) {
         let owner = std::process::id().to_string();
@@ -160,7 +172,12 @@ impl Host {
     /// Runs a shell script as root on the host, past its network and sshd; what it printed.
     #[track_caller]
     pub(crate) fn sh(&self, script: &str) -> String {
-        self.fleet.run(&["console", &self.name, "/bin/sh", "-ec", script])
+        succeeded(&self.console(script).output().unwrap(), &format!("{script} on {}", self.name))
+    }
+
+    /// The same as a command yet to be started.
+    pub(crate) fn console(&self, script: &str) -> Command {
+        self.fleet.command(&["console", &self.name, "/bin/sh", "-ec", script])
     }
 
     /// Runs a shell script over ssh as a user; how it ended.
@@ -233,6 +250,16 @@ impl Host {
     /// Lets them go on.
     pub(crate) fn thaw(&self) {
         self.fleet.run(&["thaw", &self.name]);
+    }
+
+    /// Has it up, which it is.
+    pub(crate) fn up_again(&self) {
+        self.fleet.up(self.kind, self.number);
+    }
+
+    /// Gives it a fresh disk.
+    pub(crate) fn wipe(&self) {
+        self.fleet.run(&["wipe", &self.name]);
     }
 
     /// Pulls its power plug and boots it again, with the disk that it had.
