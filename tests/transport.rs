@@ -1,7 +1,5 @@
 //! The transports against a real sshd: many hosts at once, awkward logins, the agent's way onto the target.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 #[path = "sshd/mod.rs"]
 mod sshd;
 
