@@ -144,7 +144,7 @@ impl<'a, W: Write> Run<'a, W> {
                     let failed = end.outcome == StepOutcome::Failed && self.journal.is_some();
                     let why = end.message.clone().unwrap_or_default();
                     self.tell_end(end);
-                    if failed {
+                    if failed && self.on_failure != OnFailure::Continue {
                         return End::Failed(why);
                     }
                 }
@@ -187,12 +187,11 @@ impl<'a, W: Write> Run<'a, W> {
 
     /// Everything is done: it becomes final.
     fn close(mut self, witness: Option<&crate::model::witness::Witness>) {
-        if self.journal.is_none() && self.counts.failed > 0 {
-            return self.say_closed(HostOutcome::Failed, None);
-        }
+        // It went on after a failure, as it was told to.
+        let outcome = if self.counts.failed > 0 { HostOutcome::Failed } else { HostOutcome::Succeeded };
         let probe = &self.machine.probe;
-        match self.journal.as_mut().map(|journal| journal.close(probe, HostOutcome::Succeeded, witness)) {
-            None | Some(Ok(())) => self.say_closed(HostOutcome::Succeeded, None),
+        match self.journal.as_mut().map(|journal| journal.close(probe, outcome, witness)) {
+            None | Some(Ok(())) => self.say_closed(outcome, None),
             Some(Err(fault)) => self.unwind(format!("it could not be made final: {fault}"), false),
         }
     }

@@ -189,7 +189,6 @@ impl Loaded {
     /// A job for a new run.
     fn job(&self, args: &RunArgs, mode: Mode) -> Result<Job, Fault> {
         let operator = provenance::operator();
-        let steps = self.runbook.steps.iter().chain(&self.runbook.handlers);
         Ok(Job {
             run: new_run_id()?,
             mode,
@@ -199,7 +198,7 @@ impl Loaded {
             params: Arc::clone(&self.params),
             set: Arc::clone(&self.set),
             vars: VarLayer::from(&self.runbook.vars[..]),
-            step_vars: steps.map(|step| VarLayer::from(&step.vars[..])).collect(),
+            step_vars: self.runbook.all_steps().map(|step| VarLayer::from(&step.vars[..])).collect(),
             tags: args.tags.clone(),
             forks: usize::from(args.forks),
             operator: format!("{}@{}", operator.user, operator.host),

@@ -1,15 +1,17 @@
-//! All hosts of a run: so many at once, each to its end, and what that makes of the run.
+//! All hosts of a run: batch by batch, each host to its end, and what that makes of the run.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
-
-use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinSet,
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
+use tokio::sync::{Semaphore, watch};
+
 use crate::{
-    base::Fault,
+    base::{Fault, FaultKind},
     engine::{
+        batch::{Batch, Stage},
         book::Events,
         job::Job,
         outcome,
@@ -18,6 +20,8 @@ use crate::{
     model::{
         event::{Counts, Event, HostOutcome, RunOpened, RunOutcome},
         ids::HostName,
+        inventory::Host,
+        strategy::{Scope, Strategy},
     },
 };
 
@@ -38,8 +42,10 @@ pub async fn run(job: Arc<Job>, opened: RunOpened, events: Events, halt: watch::
     let started = Instant::now();
     events.tell(Event::RunOpened(Box::new(opened))).await;
     let _on_record = events.head().await;
-    let hosts = all_hosts(&job, &events, &halt).await;
-    let end = sum_up(hosts);
+    let turns = Arc::new(Semaphore::new(job.forks));
+    let mut fleet = Fleet { job, events: events.clone(), halt, turns, ended: BTreeMap::new(), failed: 0 };
+    fleet.all_batches().await;
+    let end = sum_up(fleet.ended);
     let by_outcome = by_outcome(&end.hosts);
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     events.tell(Event::RunClosed { outcome: end.outcome, hosts: by_outcome, counts: end.counts, took_ms }).await;
@@ -47,32 +53,135 @@ pub async fn run(job: Arc<Job>, opened: RunOpened, events: Events, halt: watch::
     end
 }
 
-async fn all_hosts(
-    job: &Arc<Job>,
-    events: &Events,
-    halt: &watch::Receiver<Option<Fault>>,
-) -> BTreeMap<HostName, HostEnd> {
-    let turns = Arc::new(Semaphore::new(job.forks));
-    let mut running = JoinSet::new();
-    for host in &job.hosts {
-        let (job, host, events, halt) = (Arc::clone(job), Arc::clone(host), events.clone(), halt.clone());
-        let turns = Arc::clone(&turns);
-        running.spawn(async move {
-            let _turn = turns.acquire().await.expect("the semaphore is never closed");
-            let halted = halt.borrow().clone();
-            let end = match halted {
-                Some(reason) => session::not_started(&host, &events, Some(reason)).await,
-                None => session::run(job, Arc::clone(&host), events, halt).await,
-            };
-            (host.name.clone(), end)
+struct Fleet {
+    job: Arc<Job>,
+    events: Events,
+    halt: watch::Receiver<Option<Fault>>,
+    turns: Arc<Semaphore>,
+    ended: BTreeMap<HostName, HostEnd>,
+    failed: usize,
+}
+
+impl Fleet {
+    async fn all_batches(&mut self) {
+        let job = Arc::clone(&self.job);
+        let strategy = &job.runbook.strategy;
+        let sizes = strategy.cut(job.hosts.len());
+        let mut rest = &job.hosts[..];
+        let mut held = Vec::new();
+        for (at, size) in sizes.iter().enumerate() {
+            let (hosts, later) = rest.split_at(*size);
+            rest = later;
+            if let Some(reason) = self.stopped() {
+                self.leave(hosts, &reason).await;
+                continue;
+            }
+            if sizes.len() > 1 {
+                self.note(format!("batch {} of {}: {}", at + 1, sizes.len(), hosts_words(hosts.len()))).await;
+            }
+            let mut batch = Batch::start(&job, hosts, &self.events, &self.halt, &self.turns);
+            self.see_through(&mut batch, strategy).await;
+            if strategy.rollback == Scope::Run {
+                held.push(batch);
+            } else {
+                self.judge(&mut batch).await;
+            }
+        }
+        // What goes back together goes back newest first.
+        if self.stopped().is_some() {
+            held.reverse();
+        }
+        for batch in &mut held {
+            self.judge(batch).await;
+        }
+    }
+
+    /// Takes a batch to where all its hosts have ended or wait to be judged.
+    async fn see_through(&mut self, batch: &mut Batch, strategy: &Strategy) {
+        self.until_all_wait(batch).await;
+        if strategy.bake_ms > 0 && batch.is_held() && self.stopped().is_none() {
+            self.note(format!("waiting {} s before they are judged", strategy.bake_ms as f64 / 1000.0)).await;
+            self.bake(batch, Duration::from_millis(strategy.bake_ms)).await;
+        }
+        if !strategy.verify.is_empty() && batch.is_held() && self.stopped().is_none() {
+            batch.tell(Stage::Verify);
+            self.until_all_wait(batch).await;
+        }
+    }
+
+    async fn until_all_wait(&mut self, batch: &mut Batch) {
+        while let Some((name, end)) = batch.next_end().await {
+            self.took(name, end, batch);
+        }
+    }
+
+    async fn bake(&mut self, batch: &mut Batch, time: Duration) {
+        let until = Instant::now() + time;
+        while let Some(left) = until.checked_duration_since(Instant::now())
+            && self.stopped().is_none()
+            && batch.is_held()
+        {
+            let mut halt = self.halt.clone();
+            tokio::select! {
+                Some((name, end)) = batch.next_within(left) => self.took(name, end, batch),
+                _ = halt.wait_for(Option::is_some) => return,
+                () = tokio::time::sleep(left) => return,
+            }
+        }
+    }
+
+    /// Keeps what the waiting hosts have done, or has it undone, and sees all of them to their end.
+    async fn judge(&mut self, batch: &mut Batch) {
+        let together = self.job.runbook.strategy.rollback != Scope::Host;
+        let is_halted = self.halt.borrow().is_some();
+        batch.tell(match self.stopped() {
+            Some(reason) if together || is_halted => Stage::Back(reason),
+            _ => Stage::Keep,
         });
+        while let Some((name, end)) = batch.next_of_all().await {
+            self.ended.insert(name, end);
+        }
     }
-    let mut hosts = BTreeMap::new();
-    while let Some(joined) = running.join_next().await {
-        let (name, end) = joined.expect("a host's task does not panic, and is not aborted");
-        hosts.insert(name, end);
+
+    /// A host has ended by itself. When that is one failure too many, the others of its batch are told at once.
+    fn took(&mut self, name: HostName, end: HostEnd, batch: &mut Batch) {
+        let was_stopped = self.stopped().is_some();
+        self.failed += usize::from(!matches!(end.outcome, HostOutcome::Succeeded | HostOutcome::NotStarted));
+        self.ended.insert(name, end);
+        if !was_stopped && let Some(reason) = self.stopped() {
+            batch.tell(match self.job.runbook.strategy.rollback {
+                Scope::Host => Stage::Stop(reason),
+                Scope::Batch | Scope::Run => Stage::Back(reason),
+            });
+        }
     }
-    hosts
+
+    /// Why no further host may begin, if none may.
+    fn stopped(&self) -> Option<Fault> {
+        if let Some(reason) = &*self.halt.borrow() {
+            return Some(reason.clone());
+        }
+        let all = self.job.hosts.len();
+        (self.failed >= self.job.runbook.strategy.failures_max(all)).then(|| {
+            let failed = hosts_words(self.failed);
+            Fault::new(FaultKind::Failed, format!("the run was stopped: {failed} of {all} failed"))
+        })
+    }
+
+    async fn leave(&mut self, hosts: &[Arc<Host>], reason: &Fault) {
+        for host in hosts {
+            let end = session::not_started(host, &self.events, Some(reason.clone())).await;
+            self.ended.insert(host.name.clone(), end);
+        }
+    }
+
+    async fn note(&self, message: String) {
+        self.events.tell(Event::Note { host: None, message }).await;
+    }
+}
+
+fn hosts_words(count: usize) -> String {
+    format!("{count} host{}", if count == 1 { "" } else { "s" })
 }
 
 fn sum_up(hosts: BTreeMap<HostName, HostEnd>) -> RunEnd {

@@ -19,8 +19,9 @@ use crate::{
         change::{Act, CommandSpec, Deed, DeedReport, Undo, UndoKind},
         event::{Counts, Event, HostOutcome, Mode, Output, StepEnd, StepLabel, StepOutcome, Undone},
         facts::Facts,
-        ids::{StepId, TaskNo},
+        ids::{HostName, StepId, TaskNo},
         inventory::Host,
+        runbook::OnFailure,
         state::Content,
     },
     render::{Pending, Scope},
@@ -37,6 +38,9 @@ pub enum Order {
     Ahead(Content),
     /// Stream this content to the agent, which asked for it.
     Content(Content),
+    /// This host has done what it was told; what becomes of it is said by [`HostRun::verify`], [`HostRun::keep`] or
+    /// [`HostRun::interrupt`].
+    Wait,
     /// Everything is done: close the agent's run, with the record's head as it is after all events before this.
     Close,
     /// Run this through the login shell, and say how it went with [`HostRun::raw_ended`].
@@ -57,6 +61,8 @@ pub enum Order {
 enum Phase {
     /// Steps are being sent.
     Working,
+    /// The steps are done, or those of `verify` too: others decide what becomes of it.
+    Waiting,
     /// Everything is done and told so.
     Closing,
     /// Something failed; the agent undoes or stops.
@@ -71,6 +77,8 @@ pub struct HostRun {
     host: Arc<Host>,
     scope: Scope,
     cursor: usize,
+    /// The first step that may not be sent yet.
+    barrier: usize,
     phase: Phase,
     labels: HashMap<TaskNo, StepLabel>,
     open: BTreeMap<TaskNo, OpenTask>,
@@ -92,11 +100,13 @@ impl HostRun {
     /// A host before its first word.
     pub fn new(job: Arc<Job>, host: Arc<Host>) -> Self {
         let scope = job.scope(&host);
+        let barrier = if job.waits() { job.verify_from() } else { usize::MAX };
         HostRun {
             job,
             host,
             scope,
             cursor: 0,
+            barrier,
             phase: Phase::Working,
             labels: HashMap::new(),
             open: BTreeMap::new(),
@@ -155,11 +165,30 @@ impl HostRun {
 
     /// Whoever runs this wants it stopped and undone.
     pub fn interrupt(&mut self, reason: &Fault) -> Vec<Order> {
-        if matches!(self.phase, Phase::Working | Phase::Closing) {
+        if matches!(self.phase, Phase::Working | Phase::Waiting | Phase::Closing) {
             self.fault.get_or_insert_with(|| reason.clone());
             self.phase = Phase::Failing;
             let order = if self.open.is_empty() { ToAgent::Unwind } else { ToAgent::Cancel };
             self.orders.push(Order::Tell(order));
+        }
+        std::mem::take(&mut self.orders)
+    }
+
+    /// The hosts of its batch have done their steps: now they are looked at.
+    pub fn verify(&mut self) -> Vec<Order> {
+        if self.phase == Phase::Waiting {
+            self.phase = Phase::Working;
+            self.barrier = usize::MAX;
+            self.advance();
+        }
+        std::mem::take(&mut self.orders)
+    }
+
+    /// What it has done stays.
+    pub fn keep(&mut self) -> Vec<Order> {
+        if self.phase == Phase::Waiting {
+            self.phase = Phase::Closing;
+            self.orders.push(Order::Close);
         }
         std::mem::take(&mut self.orders)
     }
@@ -170,6 +199,11 @@ impl HostRun {
         self.fault.get_or_insert(fault);
         self.end(if begun { HostOutcome::Unknown } else { HostOutcome::Unreachable });
         std::mem::take(&mut self.orders)
+    }
+
+    /// Which host.
+    pub fn host(&self) -> &HostName {
+        &self.host.name
     }
 
     /// Whether nothing more comes.
@@ -183,7 +217,7 @@ impl HostRun {
 
     /// Sends all that can be rendered by now.
     fn advance(&mut self) {
-        while self.phase == Phase::Working && self.raws.is_empty() {
+        while self.phase == Phase::Working && self.raws.is_empty() && self.cursor < self.barrier {
             let job = Arc::clone(&self.job);
             let Some(step) = job.step(self.cursor) else { break };
             if !job.chooses(self.cursor, step) {
@@ -202,7 +236,7 @@ impl HostRun {
                 }
                 Rendered::Wait(_) if !self.open.is_empty() => return,
                 Rendered::Wait(pending) => self.never(no, &step.name.value, &pending),
-                Rendered::Wrong(faults) => return self.wrong(no, &faults),
+                Rendered::Wrong(faults) => self.wrong(no, &faults),
             }
             self.cursor += 1;
         }
@@ -211,8 +245,14 @@ impl HostRun {
     }
 
     fn close_when_done(&mut self) {
-        let done = self.phase == Phase::Working && self.open.is_empty() && self.job.step(self.cursor).is_none();
-        if done {
+        if self.phase != Phase::Working || !self.open.is_empty() {
+            return;
+        }
+        let is_done = self.job.step(self.cursor).is_none();
+        if self.cursor >= self.barrier || is_done && self.job.waits() {
+            self.phase = Phase::Waiting;
+            self.orders.push(Order::Wait);
+        } else if is_done {
             self.phase = Phase::Closing;
             if self.job.needs_agent() {
                 self.orders.push(Order::Close);
@@ -314,11 +354,16 @@ impl HostRun {
         let name = self.labels.get(&no).map_or("a step", |label| label.name.as_str());
         let message = message.unwrap_or_else(|| "failed".to_owned());
         self.fault.get_or_insert(Fault::new(FaultKind::Failed, format!("{name}: {message}")));
-        // A plan goes on: it tells everything that it can find.
-        if self.job.mode == Mode::Apply {
+        // A plan tells everything that it can find.
+        if self.job.mode == Mode::Apply && !self.goes_on() {
             self.phase = Phase::Failing;
             self.raws.clear();
         }
+    }
+
+    /// Whether a failed step is no reason to stop.
+    fn goes_on(&self) -> bool {
+        self.job.runbook.strategy.on_failure == OnFailure::Continue
     }
 
     /// A step that turns out to be wrong now that more is known: nothing of it was sent.
@@ -326,6 +371,9 @@ impl HostRun {
         let first = faults.0.first().cloned().unwrap_or_else(|| Fault::internal("a fault without words"));
         self.refuse(no, StepOutcome::Failed, first.to_string());
         self.fault.get_or_insert(first);
+        if self.goes_on() {
+            return;
+        }
         self.phase = Phase::Failing;
         if self.job.needs_agent() {
             self.orders.push(Order::Tell(ToAgent::Unwind));

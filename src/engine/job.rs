@@ -54,15 +54,26 @@ pub struct Job {
 }
 
 impl Job {
-    /// A step or handler by number: handlers follow the steps.
+    /// A step by number: handlers follow the steps, and the strategy's `verify` follows the handlers.
     pub fn step(&self, number: usize) -> Option<&Step> {
-        let steps = &self.runbook.steps;
-        steps.get(number).or_else(|| self.runbook.handlers.get(number - steps.len()))
+        let Runbook { steps, handlers, strategy, .. } = &*self.runbook;
+        let lists = [steps, handlers, &strategy.verify];
+        let mut rest = number;
+        lists.into_iter().find_map(|list| {
+            let found = list.get(rest);
+            rest = rest.saturating_sub(list.len());
+            found
+        })
+    }
+
+    /// The number of the first step of `verify`, if there were one.
+    pub fn verify_from(&self) -> usize {
+        self.runbook.steps.len() + self.runbook.handlers.len()
     }
 
     /// Whether a number is a handler's.
     pub fn is_handler(&self, number: usize) -> bool {
-        number >= self.runbook.steps.len()
+        (self.runbook.steps.len()..self.verify_from()).contains(&number)
     }
 
     /// The numbers of the handlers that a step notifies.
@@ -75,20 +86,28 @@ impl Job {
             .collect()
     }
 
-    /// Whether `--tags` chooses a step. Handlers are chosen by who notifies them.
+    /// Whether `--tags` chooses a step. Handlers are chosen by who notifies them, and `verify` looks at all that was
+    /// done.
     pub fn chooses(&self, number: usize, step: &Step) -> bool {
-        self.tags.is_empty() || self.is_handler(number) || step.tags.iter().any(|tag| self.tags.contains(tag))
+        self.tags.is_empty()
+            || number >= self.runbook.steps.len()
+            || step.tags.iter().any(|tag| self.tags.contains(tag))
     }
 
     /// Whether any chosen step needs an agent on the target.
     pub fn needs_agent(&self) -> bool {
         let raw = |(number, step): (usize, &Step)| !self.chooses(number, step) || step.kind.value == "raw";
-        !self.runbook.steps.iter().enumerate().all(raw)
+        !self.runbook.steps.iter().enumerate().all(raw) || !self.runbook.strategy.verify.is_empty()
+    }
+
+    /// Whether a host that has done its steps waits for the others before they become final.
+    pub fn waits(&self) -> bool {
+        self.mode == Mode::Apply && self.runbook.strategy.waits() && self.needs_agent()
     }
 
     /// What templates see on a host before it has said anything.
     pub fn scope(&self, host: &Arc<Host>) -> Scope {
-        let ids = self.runbook.steps.iter().chain(&self.runbook.handlers).filter_map(|step| step.id.as_ref());
+        let ids = self.runbook.all_steps().filter_map(|step| step.id.as_ref());
         Scope {
             params: Arc::clone(&self.params),
             vars: Vars::new(host, &self.vars, &self.set),

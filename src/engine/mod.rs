@@ -3,6 +3,7 @@
 //! [`task`] renders a step for a host (pure), [`host_run`] is the state machine (no I/O), [`session`] moves its
 //! bytes, [`fleet`] runs all hosts, [`book`] stamps and delivers the events.
 
+pub mod batch;
 pub mod book;
 pub mod check;
 pub mod desk;

@@ -9,14 +9,12 @@ pub fn run_outcome(hosts: &BTreeMap<HostOutcome, u32>) -> RunOutcome {
     let any = |outcome| hosts.get(&outcome).is_some_and(|count| *count > 0);
     if any(HostOutcome::NeedsRecovery) {
         RunOutcome::NeedsRecovery
-    } else if any(HostOutcome::Failed)
-        || any(HostOutcome::Unreachable)
-        || any(HostOutcome::Unknown)
-        || any(HostOutcome::NotStarted)
-    {
+    } else if any(HostOutcome::Failed) || any(HostOutcome::Unreachable) || any(HostOutcome::Unknown) {
         RunOutcome::Failed
     } else if any(HostOutcome::RolledBack) {
         RunOutcome::RolledBack
+    } else if any(HostOutcome::NotStarted) {
+        RunOutcome::Failed
     } else {
         RunOutcome::Succeeded
     }

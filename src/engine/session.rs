@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::{
-    base::{Fault, FaultKind},
+    base::Fault,
     engine::{
+        batch::{Gate, Stage},
         book::Events,
         host_run::{HostRun, Order},
         job::Job,
@@ -44,11 +45,20 @@ pub struct HostEnd {
     pub fault: Option<Fault>,
 }
 
-/// Runs one host from connecting to its end.
-pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: watch::Receiver<Option<Fault>>) -> HostEnd {
+/// Runs one host from connecting to its end, when its turn has come.
+pub async fn run(
+    job: Arc<Job>,
+    host: Arc<Host>,
+    events: Events,
+    mut halt: watch::Receiver<Option<Fault>>,
+    mut gate: Gate,
+) -> HostEnd {
+    let turn = Arc::clone(&gate.turns).acquire_owned().await.expect("the semaphore is never closed");
     let connected = tokio::select! {
-        connected = connect(&job, &host, &events) => connected,
+        biased;
         reason = halted(&mut halt) => return not_started(&host, &events, Some(reason)).await,
+        reason = stopped(&mut gate.stage) => return not_started(&host, &events, Some(reason)).await,
+        connected = connect(&job, &host, &events) => connected,
     };
     match connected {
         Ok(Connected { connection, agent }) => {
@@ -59,6 +69,8 @@ pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: watch
                 run,
                 events,
                 halt,
+                gate,
+                turn: Some(turn),
                 connection,
                 line,
                 orders: VecDeque::new(),
@@ -93,6 +105,15 @@ async fn halted(halt: &mut watch::Receiver<Option<Fault>>) -> Fault {
     match halt.wait_for(Option::is_some).await.map(|reason| (*reason).clone()) {
         Ok(Some(reason)) => reason,
         // Whoever could have halted the run is gone: it will not be halted any more.
+        _ => std::future::pending().await,
+    }
+}
+
+/// Waits until the batch is to stop before this host has begun; says why.
+async fn stopped(stage: &mut watch::Receiver<Stage>) -> Fault {
+    let stops = |stage: &Stage| matches!(stage, Stage::Stop(_) | Stage::Back(_));
+    match stage.wait_for(stops).await.map(|stage| (*stage).clone()) {
+        Ok(Stage::Stop(reason) | Stage::Back(reason)) => reason,
         _ => std::future::pending().await,
     }
 }
@@ -159,6 +180,9 @@ struct Session {
     run: HostRun,
     events: Events,
     halt: watch::Receiver<Option<Fault>>,
+    gate: Gate,
+    /// Given back when it waits for the others.
+    turn: Option<OwnedSemaphorePermit>,
     connection: Connection,
     line: Option<Line>,
     orders: VecDeque<Order>,
@@ -176,7 +200,7 @@ impl Session {
                 run: self.job.run.clone(),
                 mode: self.job.mode,
                 operator: self.job.operator.clone(),
-                on_failure: self.job.runbook.on_failure,
+                on_failure: self.job.runbook.strategy.on_failure,
                 witness: witness.filter(|_| self.job.mode == Mode::Apply),
             };
             self.orders.push_back(Order::Tell(ToAgent::Open(open)));
@@ -214,9 +238,25 @@ impl Session {
                     let orders = self.run.interrupt(&reason);
                     self.orders.extend(orders);
                 }
+                Ok(()) = self.gate.stage.changed() => self.obey(),
             }
             self.listen()?;
         }
+    }
+
+    /// Does what the batch is told.
+    fn obey(&mut self) {
+        let stage = self.gate.stage.borrow_and_update().clone();
+        let orders = match stage {
+            Stage::Work | Stage::Stop(_) => return,
+            Stage::Verify => self.run.verify(),
+            Stage::Keep => self.run.keep(),
+            Stage::Back(reason) => {
+                self.drop_orders();
+                self.run.interrupt(&reason)
+            }
+        };
+        self.orders.extend(orders);
     }
 
     /// What was ordered and is not begun is not wanted any more; what has happened is still told.
@@ -246,6 +286,10 @@ impl Session {
                 None => break,
                 Some(Order::Event(event)) => self.tell(event).await,
                 Some(Order::Tell(message)) => self.push(&message),
+                Some(Order::Wait) => {
+                    self.turn = None;
+                    let _nobody_asks_any_more = self.gate.reached.send(self.run.host().clone());
+                }
                 Some(Order::Close) => {
                     let witness = self.events.head().await;
                     self.push(&ToAgent::Close { witness: witness.filter(|_| self.job.mode == Mode::Apply) });
@@ -300,9 +344,4 @@ impl Session {
         let orders = self.run.raw_ended(no, line, result, took_us);
         self.orders.extend(orders);
     }
-}
-
-/// A fault of the run's own making, for hosts that were still to come.
-pub fn stopped(why: &str) -> Fault {
-    Fault::new(FaultKind::Failed, why)
 }

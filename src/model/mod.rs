@@ -9,6 +9,7 @@ pub mod inventory;
 pub mod node;
 pub mod runbook;
 pub mod state;
+pub mod strategy;
 pub mod witness;
 
 pub use change::{Act, Change, CommandSpec, Deed, Undo};

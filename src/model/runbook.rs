@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{Digest, Place},
-    model::{ids::StepId, inventory::Become, node::Node},
+    model::{ids::StepId, inventory::Become, node::Node, strategy::Strategy},
 };
 
 /// A text of a file and its place. Where it may be a template, it is not rendered yet.
@@ -37,8 +37,8 @@ pub struct Runbook {
     pub hosts: Placed<String>,
     /// Whom to become on them.
     pub become_user: Become,
-    /// What to do on a host at its first failure (`strategy: {on_failure: …}`).
-    pub on_failure: OnFailure,
+    /// How it goes through its hosts.
+    pub strategy: Strategy,
     /// What the caller may or must give.
     pub params: BTreeMap<String, Param>,
     /// Plain names for templates; may refer to params, host, groups, facts and to vars above them.
@@ -70,6 +70,15 @@ pub enum OnFailure {
     Rollback,
     /// Leave everything as it is.
     Stop,
+    /// Leave everything as it is and go on with the next step; the host has failed all the same.
+    Continue,
+}
+
+impl Runbook {
+    /// All steps in the order of their numbers: steps, handlers, the strategy's `verify`.
+    pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().chain(&self.handlers).chain(&self.strategy.verify)
+    }
 }
 
 /// A step kind as the language knows it.

@@ -2,6 +2,7 @@
 
 mod params;
 mod step;
+mod strategy;
 
 use std::{collections::HashSet, path::Path};
 
@@ -11,7 +12,7 @@ use crate::{
         decode::{self, Fields},
         inventory::Become,
         node::{Entry, Node, Value},
-        runbook::{KindWord, OnFailure, Runbook, Step},
+        runbook::{KindWord, Runbook, Step},
     },
     syntax::yaml,
 };
@@ -50,13 +51,13 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> Result<Runbook, Faul
     let become_user = fields.read("become", read_become).unwrap_or_default();
     let params = fields.read("params", params::read).unwrap_or_default();
     let vars = fields.read("vars", read_vars).unwrap_or_default();
-    let on_failure = fields.read("strategy", read_strategy).unwrap_or_default();
+    let strategy = fields.read("strategy", |node| strategy::read(node, kinds)).unwrap_or_default();
     let (steps, handlers) = (fields.required("steps"), fields.value("handlers"));
     let steps = steps.map(|node| step::list(node, kinds, &mut fields.faults)).unwrap_or_default();
     let sound = fields.faults.0.len();
     let handlers = handlers.map(|node| step::list(node, kinds, &mut fields.faults)).unwrap_or_default();
     let handlers_are_whole = fields.faults.0.len() == sound;
-    check_ids(&steps, &handlers, &mut fields.faults);
+    check_ids(steps.iter().chain(&handlers).chain(&strategy.verify), &mut fields.faults);
     if handlers_are_whole {
         check_handlers(&steps, &handlers, &mut fields.faults);
     }
@@ -69,7 +70,7 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> Result<Runbook, Faul
         risk,
         hosts,
         become_user,
-        on_failure,
+        strategy,
         params,
         vars,
         steps,
@@ -125,22 +126,10 @@ pub(super) fn is_identifier(name: &str) -> bool {
     begins && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
-fn read_strategy(node: &Node) -> Result<OnFailure, Faults> {
-    let mut fields = Fields::of(node, "a strategy")?;
-    for later in ["batches", "max_failures", "rollback", "confirm_within", "confirm_via", "bake", "verify"] {
-        fields.read(later, |node| -> Result<(), Fault> {
-            Err(Fault::input(format!("`{later}` is not supported yet")).at(&node.place))
-        });
-    }
-    let on_failure =
-        fields.read("on_failure", |node| decode::with(node, |reader| serde::Deserialize::deserialize(reader)));
-    fields.finish(Some(on_failure.unwrap_or_default()))
-}
-
 /// Ids are unique.
-fn check_ids(steps: &[Step], handlers: &[Step], faults: &mut Faults) {
+fn check_ids<'s>(steps: impl Iterator<Item = &'s Step>, faults: &mut Faults) {
     let mut ids = HashSet::new();
-    for step in steps.iter().chain(handlers) {
+    for step in steps {
         if let Some(id) = &step.id
             && !ids.insert(id.clone())
         {

@@ -1,0 +1,128 @@
+//! `strategy:`.
+
+use serde::Deserialize;
+
+use crate::{
+    base::{Fault, Faults},
+    model::{
+        decode::{self, Fields},
+        node::{Node, Value},
+        runbook::{KindWord, OnFailure},
+        strategy::{Scope, Share, Strategy},
+    },
+    syntax::runbook::step,
+};
+
+/// Keys that later versions will know.
+const LATER: [&str; 2] = ["confirm_within", "confirm_via"];
+
+/// The longest time that a batch may be left to itself.
+const BAKE_MS_MAX: u64 = 24 * 3_600_000;
+
+pub(super) fn read(node: &Node, kinds: &[KindWord]) -> Result<Strategy, Faults> {
+    let mut fields = Fields::of(node, "a strategy")?;
+    for later in LATER {
+        fields.read(later, |node| -> Result<(), Fault> {
+            Err(Fault::input(format!("`{later}` is not supported yet")).at(&node.place))
+        });
+    }
+    let batches = fields.read("batches", batches).unwrap_or_default();
+    let max_failures = fields.read("max_failures", |node| share(node, 0));
+    let on_failure = fields.read("on_failure", |node| decode::with(node, |reader| Deserialize::deserialize(reader)));
+    let rollback = fields.read("rollback", |node| decode::with(node, |reader| Deserialize::deserialize(reader)));
+    let bake_ms = fields.read("bake", bake).unwrap_or_default();
+    let verify = match fields.value("verify") {
+        Some(node) => step::list(node, kinds, &mut fields.faults),
+        None => Vec::new(),
+    };
+    for notified in verify.iter().flat_map(|step| &step.notify) {
+        let fault = Fault::input("a step of `verify` cannot notify: the handlers have run when it begins");
+        fields.faults.push(fault.at(&notified.place));
+    }
+    let (on_failure, rollback): (OnFailure, Scope) = (on_failure.unwrap_or_default(), rollback.unwrap_or_default());
+    if rollback != Scope::Host && on_failure != OnFailure::Rollback {
+        let fault = Fault::input("`rollback` says what goes back together, but with this `on_failure` nothing does");
+        fields.faults.push(fault.at(fields.place()).hint("remove one of the two"));
+    }
+    fields.finish(Some(Strategy { batches, max_failures, on_failure, rollback, bake_ms, verify }))
+}
+
+/// One size or a list of them.
+fn batches(node: &Node) -> Result<Vec<Share>, Faults> {
+    let Value::List(items) = &node.value else { return Ok(vec![share(node, 1)?]) };
+    let mut faults = Faults::default();
+    let shares: Vec<Share> = items.iter().filter_map(|item| faults.keep(share(item, 1))).collect();
+    if items.is_empty() {
+        faults.push(Fault::input("a list without a batch").at(&node.place).hint("leave `batches` out for all at once"));
+    }
+    faults.or(shares)
+}
+
+/// `3` or `25%`, at least `least`.
+fn share(node: &Node, least: u32) -> Result<Share, Fault> {
+    let wrong = || {
+        Fault::input(format!("expected a number of hosts or a percentage, and this is {}", node.what()))
+            .at(&node.place)
+            .hint("write `3`, or `25%` of all hosts")
+    };
+    let text = decode::text(node).map_err(|_| wrong())?.value;
+    let (digits, is_percent) = text.strip_suffix('%').map_or((&*text, false), |digits| (digits, true));
+    let number: u32 = digits.trim().parse().map_err(|_| wrong())?;
+    if number < least || is_percent && number > 100 {
+        let range = if is_percent { format!("{least}% to 100%") } else { format!("{least} or more") };
+        return Err(Fault::input(format!("{text} is out of range")).at(&node.place).hint(format!("write {range}")));
+    }
+    Ok(if is_percent { Share::Percent(number) } else { Share::Count(number) })
+}
+
+fn bake(node: &Node) -> Result<u64, Fault> {
+    let time_ms = step::duration_ms(node)?;
+    match time_ms > BAKE_MS_MAX {
+        true => Err(Fault::input("a batch is left to itself for 24h at most").at(&node.place)),
+        false => Ok(time_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::syntax::yaml;
+
+    const KINDS: [KindWord; 1] = [KindWord { name: "http", short: None, fields: &["url"] }];
+
+    fn told(text: &str) -> Result<Strategy, String> {
+        let node = yaml::parse("x.yml", text).map_err(|faults| faults.to_string())?;
+        read(&node, &KINDS).map_err(|faults| faults.to_string())
+    }
+
+    #[test]
+    fn a_strategy_is_read() {
+        let text = "batches: [1, 25%]\nmax_failures: 10%\nrollback: batch\nbake: 2m\n\
+                    verify: [{http: {url: x}}]\n";
+        let strategy = told(text).unwrap();
+        assert_eq!(strategy.batches, [Share::Count(1), Share::Percent(25)]);
+        assert_eq!((strategy.max_failures, strategy.rollback), (Some(Share::Percent(10)), Scope::Batch));
+        assert_eq!((strategy.bake_ms, strategy.verify.len()), (120_000, 1));
+        assert_eq!(told("batches: 3").unwrap().batches, [Share::Count(3)]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (text, words) in [
+            ("batches: 0", "out of range"),
+            ("batches: [1, 120%]", "out of range"),
+            ("batches: []", "without a batch"),
+            ("batches: many", "expected a number of hosts"),
+            ("max_failures: -1", "expected a number of hosts"),
+            ("bake: 48h", "24h at most"),
+            ("rollback: hosts", "hosts"),
+            ("verify: [{http: {url: x}, notify: h}]", "cannot notify"),
+            ("confirm_within: 60s", "not supported yet"),
+            ("batch: 1", "batches"),
+            ("rollback: run\non_failure: stop", "nothing does"),
+        ] {
+            let found = told(text).unwrap_err();
+            assert!(found.contains(words), "{text}: {found}");
+        }
+    }
+}
