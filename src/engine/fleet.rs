@@ -111,7 +111,7 @@ impl Fleet {
 
     async fn until_all_wait(&mut self, batch: &mut Batch) {
         while let Some((name, end)) = batch.next_end().await {
-            self.took(name, end, batch);
+            self.took(name, end, batch).await;
         }
     }
 
@@ -123,7 +123,7 @@ impl Fleet {
         {
             let mut halt = self.halt.clone();
             tokio::select! {
-                Some((name, end)) = batch.next_within(left) => self.took(name, end, batch),
+                Some((name, end)) = batch.next_within(left) => self.took(name, end, batch).await,
                 _ = halt.wait_for(Option::is_some) => return,
                 () = tokio::time::sleep(left) => return,
             }
@@ -144,11 +144,12 @@ impl Fleet {
     }
 
     /// A host has ended by itself. When that is one failure too many, the others of its batch are told at once.
-    fn took(&mut self, name: HostName, end: HostEnd, batch: &mut Batch) {
+    async fn took(&mut self, name: HostName, end: HostEnd, batch: &mut Batch) {
         let was_stopped = self.stopped().is_some();
         self.failed += usize::from(!matches!(end.outcome, HostOutcome::Succeeded | HostOutcome::NotStarted));
         self.ended.insert(name, end);
         if !was_stopped && let Some(reason) = self.stopped() {
+            self.note(reason.message.clone()).await;
             batch.tell(match self.job.runbook.strategy.rollback {
                 Scope::Host => Stage::Stop(reason),
                 Scope::Batch | Scope::Run => Stage::Back(reason),

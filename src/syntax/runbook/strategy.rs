@@ -118,7 +118,7 @@ mod tests {
             ("rollback: hosts", "hosts"),
             ("verify: [{http: {url: x}, notify: h}]", "cannot notify"),
             ("confirm_within: 60s", "not supported yet"),
-            ("batch: 1", "batches"),
+            ("batch: 1", "no key `batch`"),
             ("rollback: run\non_failure: stop", "nothing does"),
         ] {
             let found = told(text).unwrap_err();

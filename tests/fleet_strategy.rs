@@ -1,0 +1,119 @@
+//! Batches, on hosts of a fleet: who goes first, when the others are left alone, and what goes back together.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
+
+mod support;
+
+use std::{collections::BTreeMap, fs};
+
+use rollbook::model::event::{Event, HostOutcome, Stamped};
+use support::{Controller, Host, Kind, host};
+
+/// The bad host fails at the second step, after all hosts have had time to be at work.
+fn runbook(controller: &Controller<'_>, strategy: &str, bad: &str) -> std::path::PathBuf {
+    let path = controller.path("strategy.yml");
+    let text = format!(
+        "runbook: In batches\nhosts: all\nstrategy:\n{strategy}\nsteps:\n\
+         - copy: {{content: \"new\\n\", dest: /etc/motd}}\n\
+         - shell: {{cmd: \"sleep {{{{ 1 if host.name == '{bad}' else 0 }}}}; test {{{{ host.name }}}} != '{bad}'\"}}\n  undo: \"true\"\n"
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn outcomes(controller: &Controller<'_>) -> BTreeMap<String, HostOutcome> {
+    let ended = |stamped: Stamped| match stamped.event {
+        Event::HostEnded { host, outcome, .. } => Some((host.to_string(), outcome)),
+        _ => None,
+    };
+    controller.events("2").into_iter().filter_map(ended).collect()
+}
+
+fn motd(host: &Host) -> String {
+    fs::read_to_string(host.root.join("etc/motd")).unwrap_or_default()
+}
+
+/// Applies with a strategy on three hosts of which one fails; how each ended, and whose file is new.
+fn apply(strategy: &str, bad: usize, code: i32) -> (Vec<HostOutcome>, Vec<bool>, String) {
+    let hosts = [host(Kind::Light), host(Kind::Light), host(Kind::Light)];
+    // In the order of the inventory.
+    let controller = Controller::of(&[&hosts[0], &hosts[1], &hosts[2]]);
+    let before: Vec<String> = hosts.iter().map(motd).collect();
+    let bad = hosts.get(bad).map_or("none", |host| host.name.as_str());
+    let said = controller.apply(runbook(&controller, strategy, bad), &[]).ended(code);
+    let outcomes = outcomes(&controller);
+    let new = hosts.iter().zip(&before).map(|(host, before)| {
+        let now = motd(host);
+        assert!(now == "new\n" || now == *before, "{}: {now:?}", host.name);
+        now == "new\n"
+    });
+    (hosts.iter().map(|host| outcomes[&host.name]).collect(), new.collect(), said.0)
+}
+
+use HostOutcome::{Failed, NotStarted, RolledBack, Succeeded};
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn a_canary_that_fails_spares_the_others() {
+    let (outcomes, new, said) = apply("  batches: [1, 100%]", 0, 7);
+    assert_eq!(outcomes, [RolledBack, NotStarted, NotStarted]);
+    assert_eq!(new, [false, false, false]);
+    assert!(said.contains("batch 1 of 2") && said.contains("the run was stopped: 1 host of 3 failed"), "{said}");
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn without_batches_everyone_has_a_turn() {
+    let (outcomes, new, _) = apply("  on_failure: rollback", 1, 9);
+    assert_eq!(outcomes, [Succeeded, RolledBack, Succeeded]);
+    assert_eq!(new, [true, false, true]);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn a_batch_goes_back_together() {
+    let (outcomes, new, _) = apply("  batches: [1, 2]\n  rollback: batch", 2, 9);
+    assert_eq!(outcomes, [Succeeded, RolledBack, RolledBack]);
+    assert_eq!(new, [true, false, false]);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn a_run_goes_back_together() {
+    let (outcomes, new, _) = apply("  batches: 1\n  rollback: run", 2, 7);
+    assert_eq!(outcomes, [RolledBack, RolledBack, RolledBack]);
+    assert_eq!(new, [false, false, false]);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn some_may_fail() {
+    let (outcomes, new, _) = apply("  batches: 1\n  max_failures: 2", 0, 9);
+    assert_eq!(outcomes, [RolledBack, Succeeded, Succeeded]);
+    assert_eq!(new, [false, true, true]);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn a_batch_that_does_not_verify_goes_back() {
+    let strategy = "  batches: [1, 100%]\n  rollback: batch\n  bake: 300ms\n  verify:\n    - name: the file is old\n      \
+                    shell: {cmd: \"! grep -q new /etc/motd\"}\n      undo: \"true\"";
+    let (outcomes, new, said) = apply(strategy, 9, 7);
+    assert_eq!(outcomes, [RolledBack, NotStarted, NotStarted]);
+    assert_eq!(new, [false, false, false]);
+    assert!(said.contains("waiting 0.3 s") && said.contains("the file is old"), "{said}");
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn it_may_go_on_after_a_failure() {
+    let hosts = [host(Kind::Light)];
+    let controller = Controller::of(&[&hosts[0]]);
+    let path = controller.path("on.yml");
+    let text = "runbook: Goes on\nhosts: all\nstrategy: {on_failure: continue}\nsteps:\n- fail: {msg: never mind}\n\
+                - copy: {content: \"new\\n\", dest: /etc/motd}\n";
+    fs::write(&path, text).unwrap();
+    controller.apply(&path, &[]).ended(9).with("never mind");
+    assert_eq!(outcomes(&controller)[&hosts[0].name], Failed);
+    assert_eq!(motd(&hosts[0]), "new\n");
+}
