@@ -1,36 +1,64 @@
-//! The transports against a real sshd: many hosts at once, awkward logins, the agent's way onto the target.
+//! The transports against a real sshd: many hosts at once, awkward logins, the agent's way onto the target; and `ssh2`
+//! against servers that are none.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "sshd/mod.rs"]
 mod sshd;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
 
 use rollbook::{
-    base::Secret,
-    model::inventory::Transport,
-    transport::{self, Asker, Settings, Shared},
+    base::{Fault, Secret},
+    model::inventory::{Become, Host, Transport},
+    transport::{self, ASK_PASSPHRASE, Asker, Settings, Shared},
 };
 use sshd::Sshd;
 use tokio::task::JoinSet;
 
-/// Whom a question is put to in vain.
-struct Nobody;
+/// Answers each question with the same, and keeps the questions.
+struct Answers {
+    answer: Option<&'static str>,
+    questions: Mutex<Vec<String>>,
+}
 
-impl Asker for Nobody {
-    fn ask(&self, _question: &str) -> Option<Secret> {
-        None
+impl Asker for Answers {
+    fn ask(&self, question: &str) -> Option<Secret> {
+        self.questions.lock().unwrap().push(question.to_owned());
+        self.answer.map(|answer| Secret::new(answer.to_owned()))
     }
 }
 
-fn settings() -> Settings {
-    Settings {
+fn answering(answer: Option<&'static str>) -> (Settings, Arc<Answers>) {
+    let asker = Arc::new(Answers { answer, questions: Mutex::default() });
+    let settings = Settings {
         connect_timeout: Duration::from_secs(30),
         silence_timeout: Duration::from_secs(30),
-        asker: Arc::new(Nobody),
-        agent_program: None,
+        asker: Arc::clone(&asker) as Arc<dyn Asker>,
+        agent_program: Some(env!("CARGO_BIN_EXE_rollbook-agent").into()),
         ssh_program: None,
         shared: Shared::default(),
-    }
+    };
+    (settings, asker)
+}
+
+fn settings() -> Settings {
+    answering(None).0
+}
+
+/// A fault with all that it says.
+fn told(fault: &Fault) -> String {
+    [&[fault.to_string()][..], &fault.causes, &fault.hints].concat().join("\n")
 }
 
 /// The cryptography of several sessions runs on several threads at once: one that was built without locks does not
@@ -57,4 +85,281 @@ fn many_hosts_are_served_at_once() {
         }
         assert_eq!(hosts.join_all().await.len(), 150);
     });
+}
+
+/// As many as sshd turns some of them away.
+#[tokio::test]
+#[ignore = "needs sshd: tests/run"]
+async fn hosts_that_are_turned_away_come_back() {
+    let sshd = Sshd::start("MaxStartups 2:60:4\nLogLevel DEBUG1");
+    for kind in [Transport::Ssh2, Transport::Openssh] {
+        let (host, settings) = (Arc::new(sshd.as_host(kind)), settings());
+        let mut hosts = JoinSet::new();
+        for _ in 0..24 {
+            let (host, settings) = (Arc::clone(&host), settings.clone());
+            hosts.spawn(async move {
+                let mut connection = transport::connect(&host, &settings).await.map_err(|fault| told(&fault))?;
+                let output =
+                    connection.raw("echo here", Duration::from_secs(60)).await.map_err(|fault| told(&fault))?;
+                connection.close().await;
+                Ok::<_, String>(output.stdout.text)
+            });
+        }
+        for outcome in hosts.join_all().await {
+            assert_eq!(outcome, Ok("here\n".to_owned()), "{kind:?}");
+        }
+    }
+    let turned_away = sshd.log().lines().filter(|line| line.contains("MaxStartups") && line.contains("drop")).count();
+    assert!(turned_away > 4, "{turned_away} were turned away:\n{}", sshd.log());
+}
+
+/// Starts an agent; whether it had to be put there.
+async fn agent(host: &Host, settings: &Settings) -> Result<bool, Fault> {
+    let mut connection = transport::connect(host, settings).await?;
+    let pipe = connection.agent(&Become::No).await?;
+    let installed = pipe.installed;
+    drop(pipe);
+    connection.close().await;
+    Ok(installed)
+}
+
+/// What its user's login shell does before everything.
+fn profile(sshd: &Sshd, text: &str) {
+    fs::write(sshd.home().join(".bashrc"), text).unwrap();
+}
+
+/// The files of agents below a folder.
+fn agents(folder: &Path) -> Vec<fs::Metadata> {
+    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries.map(|entry| entry.metadata().unwrap()).filter(fs::Metadata::is_file).collect()
+}
+
+#[tokio::test]
+#[ignore = "needs sshd: tests/run"]
+async fn the_agent_is_put_there_once_whatever_a_login_prints() {
+    let banner = tempfile::NamedTempFile::new().unwrap();
+    fs::write(banner.path(), "All that you do here is watched.\n".repeat(250)).unwrap();
+    let sshd = Sshd::start(&format!("Banner {}", banner.path().display()));
+    profile(&sshd, "printf 'Welcome, \\033[31mstranger\\033[0m\\r\\n%.0s' {1..300}; echo complaining {1..900} >&2\n");
+    let own = sshd.home().join(".cache/rollbook");
+    let (settings, asker) = answering(None);
+    assert!(agent(&sshd.as_host(Transport::Ssh2), &settings).await.map_err(|fault| told(&fault)).unwrap());
+    let [first] = &agents(&own)[..] else { panic!("one agent is there") };
+    assert_eq!(first.permissions().mode() & 0o777, 0o700);
+    for kind in [Transport::Ssh2, Transport::Openssh] {
+        let installed = agent(&sshd.as_host(kind), &settings).await.map_err(|fault| told(&fault)).unwrap();
+        assert!(!installed, "{kind:?} finds it");
+    }
+    assert_eq!(agents(&own)[0].modified().unwrap(), first.modified().unwrap());
+    assert_eq!(*asker.questions.lock().unwrap(), [] as [&str; 0]);
+
+    // One that is there, and is damaged, is put anew.
+    let file = fs::read_dir(&own).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, [0; 4096]).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(agent(&sshd.as_host(Transport::Ssh2), &settings).await.map_err(|fault| told(&fault)).unwrap());
+
+    profile(&sshd, "yes 'I never end' | head -c 200000\n");
+    for kind in [Transport::Ssh2, Transport::Openssh] {
+        let fault = agent(&sshd.as_host(kind), &settings).await.unwrap_err();
+        assert!(told(&fault).contains("printed more than 64 KiB"), "{kind:?}: {}", told(&fault));
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs sshd: tests/run"]
+async fn a_login_that_runs_nothing_is_told() {
+    for (forced, reason) in [
+        ("/bin/true", "ends each command without a word"),
+        ("/bin/sh -c \"echo This account is not available >&2; exit 1\"", "This account is not available"),
+        ("/bin/sh -c \"kill -9 $$\"", "could not be started ("),
+        ("/bin/sleep 60", "nothing answered within 3 s"),
+    ] {
+        let sshd = Sshd::start(&format!("ForceCommand {forced}"));
+        for kind in [Transport::Ssh2, Transport::Openssh] {
+            let settings = Settings { connect_timeout: Duration::from_secs(3), ..settings() };
+            let fault = agent(&sshd.as_host(kind), &settings).await.unwrap_err();
+            assert!(told(&fault).contains(reason), "{kind:?}, {forced}: {}", told(&fault));
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs sshd: tests/run"]
+async fn keys_with_a_passphrase() {
+    let sshd = Sshd::start("");
+    let key = sshd.path("locked");
+    sshd::generate(&key, "ed25519", "open sesame");
+    fs::copy(sshd.path("locked.pub"), sshd.path("authorized_keys")).unwrap();
+    let mut host = sshd.as_host(Transport::Ssh2);
+    host.connection.key_file = Some(key.to_str().unwrap().to_owned());
+
+    let (settings, asker) = answering(Some("open sesame"));
+    transport::connect(&host, &settings).await.map_err(|fault| told(&fault)).unwrap().close().await;
+    assert_eq!(*asker.questions.lock().unwrap(), [format!("{ASK_PASSPHRASE} {}", key.display())]);
+
+    for (answer, reason) in
+        [(Some("wrong"), "tried: the key"), (None, "it has a passphrase, and nobody could be asked")]
+    {
+        let fault = transport::connect(&host, &answering(answer).0).await.err().unwrap();
+        assert!(told(&fault).contains("permission denied") && told(&fault).contains(reason), "{}", told(&fault));
+        assert!(!told(&fault).contains("wrong"), "{}", told(&fault));
+    }
+}
+
+/// An ssh agent. It ends when this is dropped.
+struct SshAgent(Child);
+
+impl Drop for SshAgent {
+    fn drop(&mut self) {
+        let _already_gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// Nothing lets in but the agent's fifth key: it is found where the inventory says which one is meant.
+#[test]
+#[ignore = "needs sshd: tests/run"]
+fn the_ssh_agents_keys() {
+    let sshd = Sshd::start("");
+    let socket = sshd.path("agent");
+    let child = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+    let _agent = SshAgent(child);
+    let until = Instant::now() + Duration::from_secs(10);
+    while !socket.exists() {
+        assert!(Instant::now() < until, "ssh-agent does not start");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let add = |key: &Path| {
+        let output = Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &socket).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    for other in 0..4 {
+        let key = sshd.path(&format!("other{other}"));
+        sshd::generate(&key, "ed25519", "");
+        add(&key);
+    }
+    add(&sshd.key());
+    // Only its public half is left in a file.
+    fs::remove_file(sshd.key()).unwrap();
+    let named = plan(&sshd, &sshd.host("web1", "ssh2"), &socket);
+    assert_eq!(named.0, Some(0), "{}", named.1);
+    let unnamed = sshd.host("web1", "ssh2").replace(&format!("key_file: {}, ", sshd.key().display()), "");
+    let refused = plan(&sshd, &unnamed, &socket);
+    assert_eq!(refused.0, Some(4), "{}", refused.1);
+    assert!(refused.1.contains("permission denied") && refused.1.contains("the agent's key"), "{}", refused.1);
+}
+
+/// Plans a runbook on a host; exit code and words.
+fn plan(sshd: &Sshd, host: &str, agent: &Path) -> (Option<i32>, String) {
+    let (inventory, runbook) = (sshd.path("inventory.yml"), sshd.path("runbook.yml"));
+    fs::write(&inventory, format!("all:\n  hosts:\n{host}")).unwrap();
+    fs::write(&runbook, "runbook: Of a test\nhosts: all\nsteps:\n  - debug: {msg: here}\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_rollbook"))
+        .arg("plan")
+        .arg(runbook)
+        .arg("-i")
+        .arg(inventory)
+        .env("SSH_AUTH_SOCK", agent)
+        .env("HOME", sshd.path(""))
+        .env("XDG_STATE_HOME", sshd.path("state"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let words = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&words).into_owned())
+}
+
+/// A server that treats each client so; where it listens.
+fn server(treat: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let treat = Arc::new(treat);
+    // It ends with the test's process.
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let treat = Arc::clone(&treat);
+            thread::spawn(move || treat(client));
+        }
+    });
+    port
+}
+
+fn say_for_ever(mut client: TcpStream, first: &[u8], piece: &[u8]) {
+    let _gone = client.write_all(first);
+    while client.write_all(piece).is_ok() {}
+}
+
+/// The resident memory of this process.
+fn resident_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_are_none_are_told_in_time() {
+    const HELLO: &[u8] = b"SSH-2.0-OpenSSH_9.2p1\r\n";
+    let cases: Vec<(&str, u16, &str)> = vec![
+        (
+            "HTTP",
+            server(|mut client| drop(client.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))),
+            "is no ssh server: it said",
+        ),
+        ("closes at once", server(drop), "broke off the ssh handshake"),
+        (
+            "silent",
+            server(|_client| thread::sleep(Duration::from_secs(60))),
+            "did not finish the ssh handshake in time",
+        ),
+        (
+            "silent after its hello",
+            server(|mut client| {
+                let _gone = client.write_all(HELLO);
+                thread::sleep(Duration::from_secs(60));
+            }),
+            "did not finish the ssh handshake in time",
+        ),
+        (
+            "closes after its hello",
+            server(|mut client| {
+                let _gone = client.write_all(HELLO);
+                let _read = client.read(&mut [0; 100]);
+            }),
+            "broke off the ssh handshake",
+        ),
+        ("a line without end", server(|client| say_for_ever(client, b"", &[b'x'; 65_536])), ""),
+        ("lines without end", server(|client| say_for_ever(client, b"", &b"hello\r\n".repeat(9000))), ""),
+        ("zeros after its hello", server(|client| say_for_ever(client, HELLO, &[0; 65_536])), ""),
+        ("ones after its hello", server(|client| say_for_ever(client, HELLO, &[255; 65_536])), ""),
+        (
+            "packets without end",
+            // SSH_MSG_IGNORE with nothing in it: 12 bytes long, 6 of padding.
+            server(|client| say_for_ever(client, HELLO, &b"\0\0\0\x0c\x06\x02\0\0\0\0\0\0\0\0\0\0".repeat(4000))),
+            "",
+        ),
+    ];
+    let settings = Settings { connect_timeout: Duration::from_secs(4), ..settings() };
+    let before_kib = resident_kib();
+    let mut tries = JoinSet::new();
+    for (case, port, reason) in cases {
+        let settings = settings.clone();
+        let mut host =
+            Host { name: "web1".into(), groups: [].into(), vars: Default::default(), connection: Default::default() };
+        host.connection.address = Some("127.0.0.1".to_owned());
+        host.connection.port = Some(port);
+        host.connection.user = Some("root".to_owned());
+        tries.spawn(async move {
+            let began = Instant::now();
+            let fault = transport::connect(&host, &settings).await.err().unwrap();
+            (case, reason, told(&fault), began.elapsed())
+        });
+    }
+    for (case, reason, told, took) in tries.join_all().await {
+        assert!(told.contains(reason) && told.contains("127.0.0.1"), "{case}: {told}");
+        assert!(took < Duration::from_secs(15), "{case} took {took:?}: {told}");
+    }
+    let more_kib = resident_kib().saturating_sub(before_kib);
+    assert!(more_kib < 16 * 1024, "{more_kib} KiB");
 }

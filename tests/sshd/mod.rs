@@ -55,9 +55,13 @@ impl Sshd {
         text.push_str(&format!(
             "ListenAddress 127.0.0.1\nPort {port}\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
              AuthorizedKeysFile {0}/authorized_keys\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             SetEnv HOME={0}/home\nMaxStartups 200\nPrintMotd no\n",
+             SetEnv HOME={0}/home\nPrintMotd no\n",
             folder.path().display()
         ));
+        // Of this one the last counts.
+        if !text.contains("MaxStartups") {
+            text.push_str("MaxStartups 200\n");
+        }
         fs::write(at("sshd_config"), text).unwrap();
         let child = spawn(folder.path());
         let sshd = Sshd { folder, child, port };

@@ -20,6 +20,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(crate) struct Controller<'a> {
     folder: tempfile::TempDir,
     near: &'a Host,
+    environment: Vec<(String, String)>,
 }
 
 impl<'a> Controller<'a> {
@@ -31,10 +32,21 @@ impl<'a> Controller<'a> {
 
     /// The same, with more words in each host's entry (`, port: 22`).
     pub(crate) fn with(hosts: &[&'a Host], more: impl Fn(&Host) -> String) -> Self {
-        let controller = Controller { folder: tempfile::tempdir().unwrap(), near: hosts[0] };
         let lines: String = hosts.iter().map(|host| entry(host, &more(host))).collect();
+        Controller::of_inventory(hosts[0], &lines)
+    }
+
+    /// One whose inventory has these lines below `hosts:`.
+    pub(crate) fn of_inventory(near: &'a Host, lines: &str) -> Self {
+        let controller = Controller { folder: tempfile::tempdir().unwrap(), near, environment: Vec::new() };
         fs::write(controller.path("inventory.yml"), format!("all:\n  hosts:\n{lines}")).unwrap();
         controller
+    }
+
+    /// The same with one more variable in its environment.
+    pub(crate) fn where_is(mut self, variable: &str, value: &str) -> Self {
+        self.environment.push((variable.to_owned(), value.to_owned()));
+        self
     }
 
     /// A file of its folder.
@@ -87,7 +99,8 @@ impl<'a> Controller<'a> {
             .env("ROLLBOOK_STORE", self.path("record.db"))
             .env("ROLLBOOK_AGENT_PROGRAM", agent())
             .env("NO_COLOR", "1")
-            .env_remove("SSH_AUTH_SOCK");
+            .env_remove("SSH_AUTH_SOCK")
+            .envs(self.environment.iter().map(|(variable, value)| (variable, value)));
         command
     }
 

@@ -1,0 +1,103 @@
+//! Awkward hosts: passwords for sudo and for the login, places that nothing can be executed from.
+
+mod support;
+
+use support::{Controller, Host, Kind, host};
+
+/// A line of an inventory: a host by its address, as it is known; how it is logged in is in `more`.
+fn entry(host: &Host, more: &str) -> String {
+    let Host { name, address, known_hosts, .. } = host;
+    format!("    {name}: {{address: {address}, known_hosts: {}, {more}}}\n", known_hosts.display())
+}
+
+/// The same by the fleet's key.
+fn by_key(host: &Host, more: &str) -> String {
+    entry(host, &format!("key_file: {}, {more}", host.key.display()))
+}
+
+/// Fails unless root carries it out.
+const AS_ROOT: &str = "  - shell: '[ \"$(id -u)\" = 0 ]'\n";
+/// Fails if root carries it out. It names nobody: the name of `ops` is a password.
+const NOT_AS_ROOT: &str = "  - shell: '[ \"$(id -u)\" != 0 ]'\n";
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn passwords_for_sudo() {
+    let host = host(Kind::Hardened);
+    let lines = by_key(&host, "user: ops, become: true");
+    let controller = Controller::of_inventory(&host, &lines).where_is("ROLLBOOK_BECOME_PASSWORD", "ops");
+    controller.apply(controller.runbook(AS_ROOT), &[]).ended(0);
+
+    let controller = Controller::of_inventory(&host, &lines);
+    controller.apply(controller.runbook(AS_ROOT), &[]).ended(5).with("sudo wants a password, and there is none");
+
+    let failures = "journalctl -q -t sudo | grep -c 'incorrect password attempt' || true";
+    let before: u32 = host.sh(failures).trim().parse().unwrap();
+    let controller = Controller::of_inventory(&host, &lines).where_is("ROLLBOOK_BECOME_PASSWORD", "wrong-as-can-be");
+    let said = controller.apply(controller.runbook(AS_ROOT), &[]).ended(5);
+    said.with("sudo does not accept the password");
+    assert!(!said.0.contains("wrong-as-can-be"), "{}", said.0);
+    support::until("sudo notes it", std::time::Duration::from_secs(20), || {
+        host.sh(failures).trim().parse::<u32>().unwrap() > before
+    });
+    assert!(!host.sh("journalctl -q -t sudo").contains(" 2 incorrect password attempts"), "it is given once");
+
+    // Whom sudo lets do nothing.
+    let lines = by_key(&host, "user: deploy, become: true, become_password: deploy");
+    let controller = Controller::of_inventory(&host, &lines);
+    controller.apply(controller.runbook(AS_ROOT), &[]).ended(5).with("sudo");
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn passwords_for_the_login() {
+    let host = host(Kind::Systemd);
+    let controller = Controller::of_inventory(&host, &entry(&host, "user: ops, become: false"));
+    let refused = controller.apply(controller.runbook(NOT_AS_ROOT), &[]).ended(4);
+    refused.with("permission denied").with("ROLLBOOK_PASSWORD is not set");
+
+    let settings = "/etc/ssh/sshd_config.d/00-passwords.conf";
+    for (plain, interactive) in [("yes", "no"), ("no", "yes")] {
+        host.sh(&format!(
+            "printf 'UsePAM yes\\nPasswordAuthentication {plain}\\nKbdInteractiveAuthentication {interactive}\\n' \
+             >{settings}; systemctl reload ssh"
+        ));
+        let line = entry(&host, "user: ops, become: false");
+        let controller = Controller::of_inventory(&host, &line).where_is("ROLLBOOK_PASSWORD", "ops");
+        controller.apply(controller.runbook(NOT_AS_ROOT), &[]).ended(0);
+        let controller = Controller::of_inventory(&host, &line).where_is("ROLLBOOK_PASSWORD", "wrong-as-can-be");
+        let said = controller.apply(controller.runbook(NOT_AS_ROOT), &[]).ended(4);
+        assert!(said.with("permission denied").0.contains("the password"), "{}", said.0);
+        assert!(!said.0.contains("wrong-as-can-be"), "{}", said.0);
+    }
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn places_that_nothing_can_be_executed_from() {
+    let host = host(Kind::Light);
+    let controller = Controller::of_inventory(&host, &by_key(&host, "user: deploy, become: false"));
+    host.sh("mount --bind /home /home; mount -o remount,bind,noexec /home");
+    controller.apply(controller.runbook(NOT_AS_ROOT), &[]).ended(0);
+    let agents = host.sh("ls /var/tmp/rollbook-*/");
+    assert!(agents.starts_with("agent-") && agents.lines().count() == 1, "{agents}");
+
+    host.sh(
+        "for place in /var/tmp /dev/shm; do mkdir -p $place; mount -t tmpfs -o noexec,mode=1777 tmpfs $place; done",
+    );
+    let said = controller.apply(controller.runbook(NOT_AS_ROOT), &[]).ended(4);
+    said.with("no folder on the target that the agent can be put into and started from");
+    for place in ["/home/deploy/.cache/rollbook", "/var/tmp/rollbook-", "/dev/shm/rollbook-"] {
+        said.with(place);
+    }
+    said.with("is mounted noexec").with("agent_dir");
+    host.sh("mkdir /srv/agents; chown deploy: /srv/agents");
+    let line = by_key(&host, "user: deploy, become: false, agent_dir: /srv/agents");
+    let controller = Controller::of_inventory(&host, &line);
+    controller.apply(controller.runbook(NOT_AS_ROOT), &[]).ended(0);
+    assert!(host.sh("ls /srv/agents/rollbook-*/").starts_with("agent-"));
+
+    // A place that others can write is none, even if it could be executed from.
+    host.sh("chmod 777 /srv/agents; rm -r /srv/agents/rollbook-*");
+    controller.apply(controller.runbook(NOT_AS_ROOT), &[]).ended(4).with("can be written by everybody");
+}
