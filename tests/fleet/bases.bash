@@ -54,15 +54,17 @@ forget_old_bases() {
   done
 }
 
-mirror() { apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Codename: $(suite)" | head -1; }
+# What this machine's own apt knows of the suite: SITE, COMPONENT.
+apt_knows() { apt-get indextargets --format "\$($1)" 'Created-By: Packages' "Codename: $(suite)" | sort -u; }
 
 build_debian() { # DIR NAME
   local dir=$1 from
-  from=$(mirror)
+  from=$(apt_knows SITE | head -n 1)
   [ -n "$from" ] || die "apt knows no mirror of $(suite): run apt-get update, or set FLEET_SUITE"
   mmdebstrap --quiet --variant=minbase --mode=root --include="$(base_packages "$2")" \
     --aptopt='Acquire::Languages "none"' --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
-    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' "$(suite)" "$dir" "$from"
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --components="$(apt_knows COMPONENT | paste -sd,)" "$(suite)" "$dir" "$from"
   : >"$dir/etc/machine-id"
   rm -f "$dir"/etc/ssh/ssh_host_* "$dir"/etc/apt/sources.list "$dir"/etc/hostname
   echo 'deb [trusted=yes] file:///srv/repo/deb ./' >"$dir/etc/apt/sources.list.d/fleet.list"

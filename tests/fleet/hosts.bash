@@ -43,6 +43,7 @@ _boot() { # NAME KIND BASE
     rm -f "$dir/greeted"
     lxc-start -P $INSIDE/lxc -n "$name" -o "$INSIDE/lxc/$name/log" -l WARN </dev/null >/dev/null 2>&1 ||
       die "$name did not start: $(tail -n 5 "$INSIDE/lxc/$name/log")"
+    [ -z "${FLEET_LOG:-}" ] || echo "$FLEET_ID $name $kind" >>"$FLEET_LOG"
   fi
   # No ARP: then a host that is cut off is silent, and not "no route to host".
   [ "$kind" = inner ] || ip neigh replace "$address" lladdr "$mac" dev br0 nud permanent
@@ -66,6 +67,7 @@ lxc.mount.auto = proc:mixed sys:ro cgroup:rw:force
 lxc.mount.entry = tmpfs run tmpfs rw,nosuid,nodev,mode=755 0 0
 lxc.mount.entry = $REPO srv/repo none bind,ro 0 0
 lxc.autodev = 1
+lxc.apparmor.profile = unconfined
 lxc.tty.max = 0
 lxc.pty.max = 512
 lxc.cap.drop = sys_time sys_module sys_rawio mknod syslog mac_admin mac_override
