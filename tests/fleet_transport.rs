@@ -42,6 +42,14 @@ fn passwords_for_sudo() {
     });
     assert!(!host.sh("journalctl -q -t sudo").contains(" 2 incorrect password attempts"), "it is given once");
 
+    // sudo in between with a terminal of its own: nothing of the agent's words may be changed by it.
+    host.sh("echo 'Defaults use_pty, log_output' >/etc/sudoers.d/terminal; rm -rf /root/.cache/rollbook");
+    let controller = Controller::of_inventory(&host, &lines).where_is("ROLLBOOK_BECOME_PASSWORD", "ops");
+    controller.apply(controller.runbook(AS_ROOT), &[]).ended(0);
+    host.sh("echo 'Defaults requiretty' >/etc/sudoers.d/terminal");
+    controller.apply(controller.runbook(AS_ROOT), &[]).ended(5).with("wants a terminal");
+    host.sh("rm /etc/sudoers.d/terminal");
+
     // Whom sudo lets do nothing.
     let lines = by_key(&host, "user: deploy, become: true, become_password: deploy");
     let controller = Controller::of_inventory(&host, &lines);
@@ -100,4 +108,24 @@ fn places_that_nothing_can_be_executed_from() {
     // A place that others can write is none, even if it could be executed from.
     host.sh("chmod 777 /srv/agents; rm -r /srv/agents/rollbook-*");
     controller.apply(controller.runbook(NOT_AS_ROOT), &[]).ended(4).with("can be written by everybody");
+}
+
+/// A bastion that turns away some of those who come at once.
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn many_behind_one_bastion() {
+    let inner = [host(Kind::Inner), host(Kind::Inner), host(Kind::Inner)];
+    let mut lines = String::new();
+    for host in &inner {
+        for again in 0..8 {
+            let (name, config) = (&host.name, host.ssh_config.display());
+            lines += &format!(
+                "    {name}-{again}: {{transport: openssh, address: {name}, user: root, ssh_args: [-F, {config}]}}\n"
+            );
+        }
+    }
+    let controller = Controller::of_inventory(&inner[0], &lines);
+    let steps = "  - debug: {msg: here}\n";
+    let said = controller.apply(controller.runbook(steps), &["--forks", "24", "--connect-timeout", "60"]).ended(0);
+    said.with(": succeeded, 0 changed");
 }

@@ -271,6 +271,30 @@ fn plan(sshd: &Sshd, host: &str, agent: &Path) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&words).into_owned())
 }
 
+/// Commands that print without end, on either stream, and one whose output nobody reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs sshd: tests/run"]
+async fn a_flood_costs_no_memory() {
+    let sshd = Sshd::start("");
+    for kind in [Transport::Ssh2, Transport::Openssh] {
+        let mut connection = transport::connect(&sshd.as_host(kind), &settings()).await.unwrap();
+        let before_kib = resident_kib();
+        for (line, bytes) in [("head -c 100000000 /dev/zero", 100_000_000), ("head -c 100000000 /dev/zero >&2", 0)] {
+            let output = connection.raw(line, Duration::from_secs(120)).await.unwrap();
+            assert_eq!((output.code, output.stdout.bytes), (Some(0), bytes), "{kind:?}: {line}");
+            assert_eq!(output.stderr.bytes, 100_000_000 - bytes, "{kind:?}: {line}");
+        }
+        let output = connection.raw("cat /dev/zero", Duration::from_secs(2)).await.unwrap();
+        assert!(output.timed_out && output.stdout.bytes > 1_000_000 && output.stdout.text.len() < 1_000_000);
+        let more_kib = resident_kib().saturating_sub(before_kib);
+        assert!(more_kib < 8 * 1024, "{kind:?}: {more_kib} KiB");
+        // The line is still good.
+        let output = connection.raw("echo here", Duration::from_secs(30)).await.unwrap();
+        assert_eq!(output.stdout.text, "here\n");
+        connection.close().await;
+    }
+}
+
 /// A server that treats each client so; where it listens.
 fn server(treat: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

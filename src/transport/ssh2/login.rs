@@ -34,7 +34,8 @@ pub(super) async fn login(
     user: &str,
     address: &str,
 ) -> Result<(), Fault> {
-    let mut login = Login { wire, host, asker: Arc::clone(&settings.asker), user, tried: Vec::new() };
+    let mut login =
+        Login { wire, host, asker: Arc::clone(&settings.asker), user, tried: Vec::new(), offered: Vec::new() };
     let methods = match login.methods().await {
         Ok(methods) => methods,
         Err(trouble) => return Err(login.broken(address, &trouble)),
@@ -52,6 +53,8 @@ struct Login<'a> {
     asker: Arc<dyn Asker>,
     user: &'a str,
     tried: Vec<String>,
+    /// Keys that were offered, as ssh sends them: none is offered twice.
+    offered: Vec<Vec<u8>>,
 }
 
 /// Whether that let us in.
@@ -95,8 +98,10 @@ impl Login<'_> {
             return Ok(true);
         }
         let folder = env::var_os("HOME").map(PathBuf::from).unwrap_or_default().join(".ssh");
-        let paths: Vec<PathBuf> =
-            USUAL_KEYS.iter().map(|name| folder.join(name)).filter(|path| path.exists()).collect();
+        let is_new = |path: &PathBuf| {
+            path.exists() && public_key(path).is_none_or(|key| !self.offered.iter().any(|offered| *offered == key))
+        };
+        let paths: Vec<PathBuf> = USUAL_KEYS.iter().map(|name| folder.join(name)).filter(is_new).collect();
         // Those that need no question go first.
         for ask in [false, true] {
             for path in paths.iter().filter(|path| is_encrypted(path).unwrap_or(false) == ask) {
@@ -126,6 +131,7 @@ impl Login<'_> {
         let meant = identities.into_iter().filter(|identity| only.is_none_or(|key| identity.blob() == key));
         for identity in meant.take(AGENT_KEYS_MAX) {
             let comment = identity.comment().to_owned();
+            self.offered.push(identity.blob().to_owned());
             let (back, entered) = self.identity(agent, identity).await?;
             match entered {
                 Ok(()) => return Ok(true),
