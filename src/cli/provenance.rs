@@ -11,13 +11,13 @@ use crate::model::{
     runbook::Runbook,
 };
 
-/// Who runs this program.
+/// Who runs this program. The name is the system's, not what the environment claims.
 pub(crate) fn operator() -> Operator {
-    let user = env::var("USER")
-        .or_else(|_| env::var("LOGNAME"))
-        .unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()));
+    let named = Command::new("id").arg("-un").stdin(Stdio::null()).stderr(Stdio::null()).output().ok();
+    let named = named.filter(|output| output.status.success());
+    let name = named.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     Operator {
-        user,
+        user: name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw())),
         sudo_user: env::var("SUDO_USER").ok(),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         from: env::var("SSH_CONNECTION").ok().and_then(|line| line.split(' ').next().map(str::to_owned)),

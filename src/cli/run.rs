@@ -9,7 +9,10 @@ use std::{
 
 use clap::Args;
 use serde_json::Value as Data;
-use tokio::sync::watch;
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::watch,
+};
 
 use crate::{
     base::{Digest, Fault, FaultKind, Faults, Masker, Place, Secret},
@@ -178,11 +181,34 @@ fn secrets(params: &BTreeMap<String, syntax::runbook::Bound>, hosts: &[Arc<Host>
         Data::String(text) => Secret::new(text.clone()),
         other => Secret::new(other.to_string()),
     });
+    of_params.chain(secrets_of(hosts)).collect()
+}
+
+/// Every value of an inventory or the environment that must not be seen.
+pub(crate) fn secrets_of(hosts: &[Arc<Host>]) -> Vec<Secret> {
     let of_hosts = hosts.iter().flat_map(|host| {
         let connection = &host.connection;
         [connection.password.clone(), connection.become_password.clone()].into_iter().flatten()
     });
-    of_params.chain(of_hosts).chain(ask::secrets_of_environment()).collect()
+    of_hosts.chain(ask::secrets_of_environment()).collect()
+}
+
+/// How to connect.
+pub(crate) fn settings(connect_timeout: Duration, agent: Option<PathBuf>, asker: Arc<ask::Terminal>) -> Settings {
+    Settings {
+        connect_timeout,
+        asker,
+        agent_program: agent,
+        silence_timeout: SILENCE_TIMEOUT,
+        ssh_program: None,
+        shared: Shared::default(),
+    }
+}
+
+/// What waits for many hosts at once.
+pub(crate) fn runtime() -> Result<Runtime, Fault> {
+    let built = Builder::new_multi_thread().enable_all().build();
+    built.map_err(|error| Fault::internal("cannot start").because(&error))
 }
 
 impl Loaded {
@@ -205,14 +231,7 @@ impl Loaded {
             masker: self.secrets.clone(),
             renderer: Renderer::new(project(&args.runbook)),
             shelf: Shelf::default(),
-            settings: Settings {
-                connect_timeout: Duration::from_secs(args.connect_timeout),
-                asker: Arc::clone(&self.asker) as Arc<dyn crate::transport::Asker>,
-                agent_program: args.agent.clone(),
-                silence_timeout: SILENCE_TIMEOUT,
-                ssh_program: None,
-                shared: Shared::default(),
-            },
+            settings: settings(Duration::from_secs(args.connect_timeout), args.agent.clone(), Arc::clone(&self.asker)),
         })
     }
 
@@ -243,10 +262,7 @@ impl Loaded {
         let job = self.job(args, mode)?;
         let book = book::open(global, mode, args.diff, &self.secrets)?;
         let opened = self.opened(args, mode);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Fault::internal("cannot start").because(&error))?;
+        let runtime = runtime()?;
         let (halt, halted) = watch::channel(None);
         let (events, keeper) = book.open(job.run.clone(), halt.clone());
         let run_id = job.run.clone();

@@ -98,7 +98,7 @@ pub struct RunList {
 
 const LISTED: &str = "SELECT run, body,
         (SELECT body FROM entry c WHERE c.run = o.run AND c.kind = 'run_closed' ORDER BY c.seq DESC LIMIT 1)
-    FROM entry o WHERE kind = 'run_opened' ORDER BY run DESC";
+    FROM entry o WHERE kind = 'run_opened' ORDER BY seq DESC";
 
 const COLUMNS: &str = "seq, run, kind, at, body, hash";
 

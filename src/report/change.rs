@@ -40,15 +40,30 @@ pub(super) fn undone(host: &HostName, step: &StepLabel, report: &DeedReport, how
     head(mark, "<", host, step).column(Mark::Plain, &what).column(mark, &words)
 }
 
-/// A step that changed nothing.
-pub(super) fn ended(host: &HostName, step: &StepLabel, end: &StepEnd) -> Line {
-    let (mark, sign, word) = match end.outcome {
+/// A step that changed nothing: its sign, its name, and what it says.
+pub(super) fn ended(step: &StepLabel, end: &StepEnd) -> Line {
+    let (mark, sign, word) = signs(end.outcome);
+    let line = Line::default().put(mark, sign).put(Mark::Plain, " ").put(Mark::Strong, &step.name);
+    with_words(line, word, end)
+}
+
+/// The same, with the host.
+pub(super) fn ended_on(host: &HostName, step: &StepLabel, end: &StepEnd) -> Line {
+    let (mark, sign, word) = signs(end.outcome);
+    with_words(head(mark, sign, host, step), word, end)
+}
+
+fn with_words(line: Line, word: &str, end: &StepEnd) -> Line {
+    line.column(Mark::Faint, word).column(Mark::Plain, end.message.as_deref().unwrap_or_default())
+}
+
+/// How a step ended, as a sign and a word.
+pub(super) fn signs(outcome: StepOutcome) -> (Mark, &'static str, &'static str) {
+    match outcome {
         StepOutcome::Ok => (Mark::Fine, "=", ""),
         StepOutcome::Changed => (Mark::Changed, "~", ""),
         StepOutcome::Skipped => (Mark::Faint, ".", "skipped"),
         StepOutcome::Unknown => (Mark::Changed, "?", "known only when applied"),
         StepOutcome::Failed => (Mark::Alarm, "!", "FAILED"),
-    };
-    let message = end.message.as_deref().unwrap_or_default();
-    head(mark, sign, host, step).column(Mark::Faint, word).column(Mark::Plain, message)
+    }
 }

@@ -127,8 +127,7 @@ pub(super) fn host_words(outcome: HostOutcome) -> &'static str {
 }
 
 /// A run's outcome in words.
-#[expect(dead_code, reason = "for the list of runs, which comes next")]
-pub(super) fn run_words(outcome: RunOutcome) -> &'static str {
+pub fn run_words(outcome: RunOutcome) -> &'static str {
     match outcome {
         RunOutcome::Succeeded => "succeeded",
         RunOutcome::RolledBack => "rolled back",

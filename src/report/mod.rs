@@ -15,15 +15,18 @@ mod plan;
 #[cfg(test)]
 mod samples;
 mod status;
+mod story;
 mod table;
 mod terminal;
 pub mod time;
 mod view;
 
+pub use closing::run_words;
 pub use json::{JsonLines, write_json};
 pub use line::{Line, Mark};
 pub use masked::Masked;
 pub use output::{is_incomplete, is_over, say, write_line, write_lines};
+pub use story::{Story, operator_words};
 pub use table::Table;
 pub use terminal::Terminal;
 pub use view::Style;

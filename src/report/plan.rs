@@ -10,7 +10,7 @@ use crate::{
         ids::{HostName, TaskNo},
     },
     report::{
-        deed,
+        change, deed,
         line::{Line, Mark},
     },
 };
@@ -116,11 +116,8 @@ fn warnings(groups: &[&Group], total: usize) -> Vec<Line> {
 impl Group {
     fn lines(&self, diff: bool, total: usize) -> Vec<Line> {
         let (mark, sign, word) = match self.end.outcome {
-            StepOutcome::Changed => (Mark::Changed, "~", ""),
-            StepOutcome::Unknown => (Mark::Changed, "?", "known only when applied"),
             StepOutcome::Failed => (Mark::Alarm, "!", "would FAIL"),
-            StepOutcome::Ok => (Mark::Fine, "=", ""),
-            StepOutcome::Skipped => (Mark::Faint, ".", "skipped"),
+            other => change::signs(other),
         };
         let head = Line::default().put(mark, sign).put(Mark::Plain, " ").put(Mark::Strong, &self.step.name);
         let place = format!("({} at {})", self.step.kind, self.step.place);

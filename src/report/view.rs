@@ -136,7 +136,7 @@ impl View {
                 failure::step(host, step, end)
             }
             StepOutcome::Changed => Vec::new(),
-            _ if speaks || self.style.verbose => vec![change::ended(host, step, end)],
+            _ if speaks || self.style.verbose => vec![change::ended_on(host, step, end)],
             _ => Vec::new(),
         }
     }
