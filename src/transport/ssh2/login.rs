@@ -98,9 +98,7 @@ impl Login<'_> {
             return Ok(true);
         }
         let folder = env::var_os("HOME").map(PathBuf::from).unwrap_or_default().join(".ssh");
-        let is_new = |path: &PathBuf| {
-            path.exists() && public_key(path).is_none_or(|key| !self.offered.iter().any(|offered| *offered == key))
-        };
+        let is_new = |path: &PathBuf| path.exists() && public_key(path).is_none_or(|key| !self.offered.contains(&key));
         let paths: Vec<PathBuf> = USUAL_KEYS.iter().map(|name| folder.join(name)).filter(is_new).collect();
         // Those that need no question go first.
         for ask in [false, true] {
