@@ -276,7 +276,7 @@ impl HostRun {
             Work::Skip(why) => {
                 let result = results::of_skipped();
                 self.step_ended(no, plain_end(StepOutcome::Skipped, Some(why)));
-                self.result(no, item.item, Some(result));
+                self.result(no, item.item.as_deref(), Some(result));
             }
             Work::Agent(task, contents) => {
                 self.open.insert(no, OpenTask { item: item.item, ..OpenTask::default() });
@@ -286,7 +286,7 @@ impl HostRun {
             Work::Raw { line, .. } if self.job.mode == Mode::Plan => {
                 let end = StepEnd { deeds: vec![raw_report(&line)], ..plain_end(StepOutcome::Changed, None) };
                 self.step_ended(no, end);
-                self.result(no, item.item, None);
+                self.result(no, item.item.as_deref(), None);
             }
             Work::Raw { line, timeout_s } => {
                 self.open.insert(no, OpenTask { item: item.item, ..OpenTask::default() });
@@ -339,7 +339,7 @@ impl HostRun {
             took_us: end.took_us,
         };
         self.step_ended(no, step_end);
-        self.result(no, open.item, result);
+        self.result(no, open.item.as_deref(), result);
         if failed {
             self.fail(no, message);
         }
@@ -429,9 +429,9 @@ impl HostRun {
         self.tell(Event::StepEnded { host: self.host.name.clone(), step, end });
     }
 
-    fn result(&mut self, no: TaskNo, item: Option<Arc<Data>>, result: Option<Data>) {
+    fn result(&mut self, no: TaskNo, item: Option<&Data>, result: Option<Data>) {
         if let Some(results) = self.results.get_mut(&no.step) {
-            results.add(no.item, item.as_deref(), result);
+            results.add(no.item, item, result);
             self.conclude(no.step);
         }
     }
