@@ -91,6 +91,8 @@ pub(super) async fn connect(host: &Host, settings: &Settings) -> Result<Session,
 /// Whether another try may help.
 enum Try {
     Again(Fault),
+    /// There was no time left for it.
+    Late(Fault),
     Over(Fault),
 }
 
@@ -103,6 +105,7 @@ impl From<Fault> for Try {
 impl Target<'_> {
     async fn keep_trying(&self, addresses: &[SocketAddr]) -> Result<Session, Fault> {
         let mut patience = Patience::until(self.until);
+        let mut hung_up = None;
         loop {
             match self.try_once(addresses).await {
                 Err(Try::Again(fault)) => {
@@ -110,7 +113,10 @@ impl Target<'_> {
                     if !patience.another_try().await {
                         return Err(fault);
                     }
+                    hung_up = Some(fault);
                 }
+                // What came of a try that had time tells more.
+                Err(Try::Late(fault)) => return Err(hung_up.unwrap_or(fault)),
                 Err(Try::Over(fault)) => return Err(fault),
                 Ok(session) => return Ok(session),
             }
@@ -118,7 +124,11 @@ impl Target<'_> {
     }
 
     async fn try_once(&self, addresses: &[SocketAddr]) -> Result<Session, Try> {
-        let (stream, address) = dial::open(addresses, self.until).await?;
+        let opened = dial::open(addresses, self.until).await;
+        let (stream, address) = opened.map_err(|fault| match Instant::now() < self.until {
+            true => Try::Over(fault),
+            false => Try::Late(fault),
+        })?;
         let known = self.settings.shared.known_hosts.about(&self.files, self.name, self.port);
         let wanted = wire::host_keys(&known.algorithms(), known.is_about_certificates());
         let mut wire = Wire::new(stream, &wanted, self.until, &self.settings.shared.watch)?;
@@ -153,7 +163,11 @@ fn no_handshake(wire: &Wire, address: SocketAddr, trouble: &Trouble) -> Try {
             .because(error)
             .hint("a busy sshd does this (`MaxStartups`), and one that has banned this address"),
     };
-    if trouble.is_hang_up() { Try::Again(fault) } else { Try::Over(fault) }
+    match trouble {
+        Trouble::Late => Try::Late(fault),
+        _ if trouble.is_hang_up() => Try::Again(fault),
+        _ => Try::Over(fault),
+    }
 }
 
 /// What sshd says before it hangs up on too many at once.

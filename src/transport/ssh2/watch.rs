@@ -8,17 +8,18 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::net::{Shutdown, shutdown};
 use tokio::net::TcpStream;
 
-/// How long one call may take. An honest one takes milliseconds: what it may read is bounded by a window.
-const CALL_MAX: Duration = Duration::from_secs(5);
-
 /// How often is looked.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// At how many looks one call may be under way: two seconds. An honest one takes milliseconds, since what it may read is
+/// bounded by a window. Looks are counted, and not time: in a program that is stopped for a while no peer is to blame.
+const LOOKS_MAX: u32 = 8;
 
 /// The lines that are watched; one thread for all of a run.
 #[derive(Clone, Default)]
@@ -37,8 +38,8 @@ impl Watch {
         });
         let watched = Arc::new(Watched {
             socket,
-            born: Instant::now(),
-            entered_ms: AtomicU64::new(OUTSIDE),
+            calls: AtomicU64::new(0),
+            looks: Mutex::default(),
             is_cut: AtomicBool::new(false),
         });
         lines.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&watched));
@@ -61,24 +62,22 @@ fn look(lines: &Weak<Lines>) {
     }
 }
 
-/// Not in a call.
-const OUTSIDE: u64 = u64::MAX;
-
 /// A line whose calls are watched.
 pub(super) struct Watched {
     socket: Arc<TcpStream>,
-    born: Instant,
-    /// When the call that runs was entered, in milliseconds after `born`.
-    entered_ms: AtomicU64,
+    /// How often a call was entered or left: odd within one.
+    calls: AtomicU64,
+    /// The call that was last seen, and at how many looks.
+    looks: Mutex<(u64, u32)>,
     is_cut: AtomicBool,
 }
 
 impl Watched {
     /// Makes a call.
     pub(super) fn call<T>(&self, call: impl FnOnce() -> T) -> T {
-        self.entered_ms.store(self.now_ms(), Ordering::Relaxed);
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let done = call();
-        self.entered_ms.store(OUTSIDE, Ordering::Relaxed);
+        self.calls.fetch_add(1, Ordering::Relaxed);
         done
     }
 
@@ -88,14 +87,36 @@ impl Watched {
     }
 
     fn cut_if_stuck(&self) {
-        let entered = self.entered_ms.load(Ordering::Relaxed);
-        if entered != OUTSIDE && Duration::from_millis(self.now_ms().saturating_sub(entered)) > CALL_MAX {
+        let call = self.calls.load(Ordering::Relaxed);
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        *looks = if looks.0 == call { (call, looks.1 + 1) } else { (call, 1) };
+        if call % 2 == 1 && looks.1 > LOOKS_MAX {
             self.is_cut.store(true, Ordering::Relaxed);
             let _already_gone = shutdown(self.socket.as_fd(), Shutdown::Both);
         }
     }
+}
 
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(OUTSIDE - 1)
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn only_a_call_that_does_not_return_is_cut() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        let watch = Watch::default();
+        let watched = watch.over(socket);
+        let looks = |count: u32| thread::sleep(LOOK_EVERY * count);
+        // Many short calls, and long pauses between them.
+        for _ in 0..10 {
+            watched.call(|| looks(1));
+        }
+        looks(LOOKS_MAX + 3);
+        assert!(!watched.is_cut());
+        watched.call(|| looks(LOOKS_MAX + 3));
+        assert!(watched.is_cut());
     }
 }
