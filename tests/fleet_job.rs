@@ -79,6 +79,8 @@ fn the_main_job(kind: Kind) {
 
     apply("false").ended(0).with("succeeded, 0 changed");
     assert_same(&done, &trees(&host), "the second run rests");
+
+    controller.rollbook(&["verify"]).ended(0);
 }
 
 #[test]

@@ -8,9 +8,12 @@ rbdep 1.0 rbdemo true
 rbother 1.0 - true
 rbbroken 1.0 - false'
 
+# Debian's own, with what they need beyond the base.
+REAL=nginx
+
 repo_dir() {
   local recipe
-  recipe=$({ echo "$DEMO"; declare -f repo_deb repo_rpm repo_arch; } | sha256sum)
+  recipe=$({ echo "$DEMO $REAL"; declare -f repo_deb real_debs repo_rpm repo_arch; } | sha256sum)
   echo "$FLEET_HOME/bases/repo-${recipe:0:12}"
 }
 
@@ -24,7 +27,7 @@ repo() {
   if [ ! -d "$REPO/$1" ]; then
     rm -rf "$REPO/.$1"
     mkdir "$REPO/.$1"
-    if [ "$1" = deb ]; then repo_deb "$REPO/.$1"; else within "$(base "$2")" "repo_$1" "$REPO/.$1"; fi 7>&-
+    if [ "$1" = deb ]; then repo_deb "$REPO/.$1"; else within "$(base "$2")" "repo_$1" "$REPO/.$1"; fi >&2 7>&-
     mv "$REPO/.$1" "$REPO/$1"
   fi
   exec 7>&-
@@ -59,7 +62,25 @@ repo_deb() { # DIR
     dpkg-deb --root-owner-group -b "$tree" "$1/${name}_${version}_all.deb" >/dev/null
     rm -rf "$tree"
   done <<<"$DEMO"
+  real_debs "$1"
   (cd "$1" && dpkg-scanpackages -m . >Packages 2>/dev/null && gzip -k Packages)
+}
+
+# From this machine's sources, by lists of its own: those of this machine may be old, and are left alone.
+real_debs() { # DIR
+  local state file name apt
+  state=$(mktemp -d)
+  mkdir -p "$state"/{lists,archives}/partial
+  apt=(apt-get -qq -o "Dir::State::lists=$state/lists" -o "Dir::State::status=$(base debian)/var/lib/dpkg/status"
+    -o "Dir::Cache::archives=$state/archives" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
+    -o APT::Sandbox::User=root -o Debug::NoLocking=true)
+  # shellcheck disable=SC2086
+  { "${apt[@]}" update && "${apt[@]}" install -y --download-only --no-install-recommends $REAL; } </dev/null >&2
+  for file in "$state"/archives/*.deb; do
+    name=${file##*/}
+    mv "$file" "$1/${name/[0-9]%3a/}" # an epoch, which apt does not find in a name at file://
+  done
+  rm -rf "$state"
 }
 
 repo_rpm() { # DIR; in a base with rpmbuild and createrepo_c

@@ -25,6 +25,9 @@ pub(crate) enum Kind {
     Hardened,
     Bastion,
     Inner,
+    Dnf,
+    Zypper,
+    Pacman,
 }
 
 impl Kind {
@@ -38,6 +41,9 @@ impl Kind {
             Kind::Hardened => "hardened",
             Kind::Bastion => "bastion",
             Kind::Inner => "inner",
+            Kind::Dnf => "dnf",
+            Kind::Zypper => "zypper",
+            Kind::Pacman => "pacman",
         }
     }
 }
@@ -57,8 +63,13 @@ struct Hosts {
 
 /// A host as nobody has used it before, from this process's fleet.
 pub(crate) fn host(kind: Kind) -> Host {
+    hosts(kind, 1).remove(0)
+}
+
+/// The same, so many at once.
+pub(crate) fn hosts(kind: Kind, count: usize) -> Vec<Host> {
     static FLEET: OnceLock<Fleet> = OnceLock::new();
-    FLEET.get_or_init(|| Fleet::named(&format!("t{}", std::process::id()))).host(kind)
+    FLEET.get_or_init(|| Fleet::named(&format!("t{}", std::process::id()))).hosts(kind, count)
 }
 
 impl Fleet {
@@ -67,23 +78,23 @@ impl Fleet {
         Fleet { id: id.to_owned(), hosts: Mutex::default() }
     }
 
-    /// A fresh host: one that was given back, wiped, or one more. It is given back when it is dropped.
-    pub(crate) fn host(&'static self, kind: Kind) -> Host {
-        // Held while a host boots: what `up` makes depends on how many are up.
+    /// Fresh hosts: those that were given back, wiped, and more. They are given back when they are dropped.
+    fn hosts(&'static self, kind: Kind, count: usize) -> Vec<Host> {
+        // Held while hosts boot: what `up` makes depends on how many are up.
         let mut all = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let hosts = all.entry(kind).or_default();
-        let number = match hosts.idle.pop() {
-            Some(number) => {
-                self.run(&["wipe", &format!("{}{number}", kind.name())]);
-                number
-            }
-            None => {
-                self.up(kind, hosts.up + 1);
-                hosts.up += 1;
-                hosts.up
-            }
-        };
-        Host::of(self, kind, number)
+        let mut numbers = hosts.idle.split_off(hosts.idle.len().saturating_sub(count));
+        for number in &numbers {
+            self.run(&["wipe", &format!("{}{number}", kind.name())]);
+        }
+        let more = count - numbers.len();
+        if more > 0 {
+            self.up(kind, hosts.up + more);
+            numbers.extend(hosts.up + 1..=hosts.up + more);
+            hosts.up += more;
+        }
+        let inventory = self.inventory();
+        numbers.into_iter().map(|number| Host::of(self, kind, number, &inventory)).collect()
     }
 
     /// Its name.
@@ -144,9 +155,8 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    fn of(fleet: &'static Fleet, kind: Kind, number: usize) -> Host {
+    fn of(fleet: &'static Fleet, kind: Kind, number: usize, inventory: &Value) -> Host {
         let name = format!("{}{number}", kind.name());
-        let inventory = fleet.inventory();
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{inventory}")).to_owned();
         let found = inventory["hosts"].as_array().unwrap().iter().find(|host| host["name"] == name.as_str()).unwrap();
         Host {

@@ -17,7 +17,7 @@ mod fleet;
 pub(crate) mod tree;
 
 pub(crate) use controller::{Controller, Run, Running};
-pub(crate) use fleet::{Fleet, Host, Kind, host};
+pub(crate) use fleet::{Fleet, Host, Kind, host, hosts};
 pub(crate) use tree::Tree;
 
 use std::time::{Duration, Instant};

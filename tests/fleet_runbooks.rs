@@ -1,0 +1,112 @@
+//! The runbooks that users copy from, on hosts as they have them; and what is told of a run.
+
+mod support;
+
+use support::{Controller, Host, Kind, host, hosts};
+
+/// A host's line in an inventory, under a name of our own.
+fn entry(name: &str, host: &Host) -> String {
+    let Host { address, key, known_hosts, .. } = host;
+    let (key, known_hosts) = (key.display(), known_hosts.display());
+    format!("    {name}: {{address: {address}, user: root, key_file: {key}, known_hosts: {known_hosts}}}\n")
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn the_first_runbook_on_any_host() {
+    for kind in [Kind::Light, Kind::Busybox] {
+        let host = host(kind);
+        let controller = Controller::of(&[&host]);
+        let apply = |more: &[&str]| controller.apply("runbooks/welcome.yml", more);
+        apply(&[]).ended(0);
+        let place = "/var/lib/rollbook-welcome";
+        let done = host.tree(place);
+        assert!(done.text().contains("/welcome.txt"), "{}", done.text());
+        apply(&[]).ended(0).with("succeeded, 0 changed");
+        apply(&["--set", "greeting=Hi", "--set", "fail=true"]).ended(7).with("as it was before");
+        let put_back =
+            done.differences(&host.tree(place), |path, thing| !thing.is_folder() && !path.ends_with("latest"));
+        assert_eq!(put_back, [] as [String; 0]);
+    }
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn sshd_takes_no_passwords_and_nobody_is_locked_out() {
+    let host = host(Kind::Systemd);
+    let controller = Controller::of(&[&host]);
+    let settings = || host.sh("/usr/sbin/sshd -T | grep -E '^(passwordauthentication|permitrootlogin|maxauthtries) '");
+    let before = settings();
+    controller.apply("runbooks/ssh-hardening.yml", &[]).ended(0);
+    assert_ne!(settings(), before);
+    assert_eq!(settings(), "maxauthtries 4\npermitrootlogin without-password\npasswordauthentication no\n");
+    assert!(host.answers(), "by key");
+    let stranger = host.ssh("nobody-knows-me", "true");
+    assert!(String::from_utf8_lossy(&stranger.stderr).contains("(publickey)"), "without a password: {stranger:?}");
+    controller.apply("runbooks/ssh-hardening.yml", &[]).ended(0).with("succeeded, 0 changed");
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn a_site_is_served_by_nginx() {
+    let host = host(Kind::Systemd);
+    host.sh("apt-get -qq update");
+    // The runbook is for a host, or a group, of this name.
+    let controller = Controller::of_inventory(&host, &entry("web", &host));
+    let apply =
+        |more: &[&str]| controller.apply("runbooks/nginx-site.yml", &[&["--set", "site=example.test"], more].concat());
+
+    apply(&[]).ended(0);
+    let page = host.sh("curl -sS -H 'Host: example.test' http://127.0.0.1/");
+    assert!(page.contains("example.test, served by web"), "{page}");
+    apply(&[]).ended(0).with("succeeded, 0 changed");
+
+    // Another site, whose configuration cannot be put there: nothing of it stays, and the first is served as before.
+    let done = host.tree("/etc/nginx");
+    host.sh("mkdir /etc/nginx/conf.d/broken.test.conf");
+    let broken = ["--set", "site=broken.test"];
+    controller.apply("runbooks/nginx-site.yml", &broken).ended(7).with("as it was before");
+    host.sh("rmdir /etc/nginx/conf.d/broken.test.conf; [ ! -e /srv/www/broken.test ]");
+    assert_eq!(done.differences(&host.tree("/etc/nginx"), |_, thing| !thing.is_folder()), [] as [String; 0]);
+    assert_eq!(host.sh("curl -sS -H 'Host: example.test' http://127.0.0.1/"), page);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn forty_hosts_in_one_run() {
+    let all = hosts(Kind::Light, 40);
+    let controller = Controller::of(&all.iter().collect::<Vec<_>>());
+    let runbook = controller.runbook("  - copy: {content: \"{{ host.name }}\", dest: /etc/app.conf}\n");
+    controller.apply(&runbook, &[]).ended(0).with("succeeded, 40 changed");
+    for host in &all {
+        assert_eq!(
+            host.outside("/etc/app.conf").metadata().map(|found| found.len()).ok(),
+            Some(host.name.len() as u64)
+        );
+    }
+    controller.apply(&runbook, &[]).ended(0).with("succeeded, 0 changed");
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn twenty_hosts_through_one_bastion() {
+    let all = hosts(Kind::Inner, 20);
+    let controller = Controller::of(&all.iter().collect::<Vec<_>>());
+    let runbook = controller.runbook("  - copy: {content: new, dest: /etc/app.conf}\n");
+    controller.apply(&runbook, &[]).ended(0).with("succeeded, 20 changed");
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn what_is_told_of_a_run_that_fails() {
+    let all = hosts(Kind::Light, 2);
+    all[0].sh("mkdir /etc/app.conf");
+    let lines: String = ["one", "two"].iter().zip(&all).map(|(name, host)| entry(name, host)).collect();
+    let controller = Controller::of_inventory(&all[0], &lines);
+    let runbook = controller.runbook(
+        "  - name: a folder\n    file: {path: /srv/app, state: directory}\n  - name: its configuration\n    copy: \
+         {content: \"port = 80\\n\", dest: /etc/app.conf}\n",
+    );
+    controller.plan(&runbook, &["--diff", "--limit", "two"]).ended(0).is("plan");
+    controller.apply(&runbook, &["--forks", "1"]).ended(9).is("failed-run");
+}
