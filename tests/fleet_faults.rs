@@ -5,19 +5,8 @@
 
 mod support;
 
-use std::{
-    io::{Read, Write},
-    process::{ChildStdout, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
-use rollbook::{
-    model::event::HostOutcome,
-    wire::{
-        FrameReader, FrameWriter, FromAgent, ToAgent,
-        message::{Closed, HELLO_MAGIC},
-    },
-};
 use support::{Controller, Host, Kind, Running, host, until};
 
 /// Two things are changed, then there is time to do something to the host.
@@ -130,44 +119,19 @@ fn so_does_a_session_whose_end_is_the_end_of_its_processes() {
     is_refused_and_settled(&host, &controller);
 }
 
-/// The next run is told what is the matter. The agent, asked to, brings everything back.
+/// The next run is told what is the matter. `rollbook recover` brings everything back, names each deed as the run did, and
+/// has nothing to do the second time.
 fn is_refused_and_settled(host: &Host, controller: &Controller<'_>) {
-    let refused = controller.apply(controller.runbook(SLOW), &[]).ended(9);
-    refused.with("was cut off on this host and is not settled");
-    let closed = recover(host);
-    assert_eq!(closed.outcome, HostOutcome::RolledBack, "{closed:?}");
+    let refused = controller.apply(controller.runbook(SLOW), &[]).ended(8);
+    refused.with("was cut off on this host, and is not settled").with("rollbook recover");
+    let inventory = controller.path("inventory.yml");
+    let recover =
+        |more: &[&str]| controller.rollbook(&[&["recover", "-i", inventory.to_str().unwrap()], more].concat());
+    recover(&["20000101-000000-aaaa"]).ended(8).with("another run is open here");
+    recover(&[]).ended(0).with("recovery of what was cut off").with("put back").with("rolled back");
     is_put_back(host);
-}
-
-/// Asks the agent that is on the host to settle what was cut off.
-fn recover(host: &Host) -> Closed {
-    let mut agent = host.console("exec /root/.cache/rollbook/agent-* serve");
-    let mut agent = agent.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut bytes = Vec::new();
-    FrameWriter::default().push(&ToAgent::Recover, &mut bytes);
-    let mut stdin = agent.stdin.take().unwrap();
-    stdin.write_all(&bytes).unwrap();
-    let closed = last_word(agent.stdout.take().unwrap());
-    drop(stdin);
-    assert!(agent.wait().unwrap().success());
-    closed
-}
-
-fn last_word(mut stdout: ChildStdout) -> Closed {
-    let mut magic = [0; HELLO_MAGIC.len()];
-    stdout.read_exact(&mut magic).unwrap();
-    assert_eq!(&magic, HELLO_MAGIC);
-    let (mut reader, mut buffer) = (FrameReader::default(), vec![0; 64 * 1024]);
-    loop {
-        let read = stdout.read(&mut buffer).unwrap();
-        assert!(read > 0, "the agent ended without a word");
-        reader.feed(&buffer[..read]);
-        while let Some(message) = reader.next_message().unwrap() {
-            if let FromAgent::Closed(closed) = message {
-                return closed;
-            }
-        }
-    }
+    let again = recover(&[]).ended(0);
+    assert!(!again.0.contains("put back"), "{}", again.0);
 }
 
 fn an_operators_program_dies(kind: Kind) {

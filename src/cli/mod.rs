@@ -9,6 +9,7 @@ mod kinds;
 mod log;
 mod plan;
 mod provenance;
+mod recover;
 mod run;
 mod show;
 mod verify;
@@ -67,6 +68,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Apply a runbook: plan, ask, change, verify, record; undo everything on failure
     Apply(apply::ApplyArgs),
+    /// Settle a run that was cut off on its hosts
+    Recover(recover::RecoverArgs),
     /// List the runs in the record
     Log(log::LogArgs),
     /// Show one run of the record, change by change
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
     let exit = match cli.command {
         Command::Plan(args) => plan::run(&args, &cli.global),
         Command::Apply(args) => apply::run(&args, &cli.global),
+        Command::Recover(args) => recover::run(&args, &cli.global),
         Command::Log(args) => log::run(&args, &cli.global),
         Command::Show(args) => show::run(&args, &cli.global),
         Command::Verify(args) => verify::run(&args, &cli.global),

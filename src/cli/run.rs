@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     base::{Digest, Fault, FaultKind, Faults, Masker, Place, Secret},
     cli::{Exit, Global, ask, book, provenance},
-    engine::{self, Job, desk::Shelf, fleet::RunEnd},
+    engine::{self, Book, Job, book::Events, desk::Shelf, fleet::RunEnd},
     model::{
         event::{EVENT_VERSION, HostOutcome, Mode, RunOpened, RunOutcome},
         ids::RunId,
@@ -50,24 +50,45 @@ pub(crate) struct RunArgs {
     /// Only steps with one of these tags (comma between them)
     #[arg(short, long, value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
-    /// How many hosts at once
-    #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub(crate) forks: u16,
     /// Show the changes of file contents line by line
     #[arg(short, long)]
     pub(crate) diff: bool,
-    /// Seconds that connecting and logging in may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub(crate) connect_timeout: u64,
-    /// An agent program to use instead of the built-in one
-    #[arg(long, value_name = "FILE", hide_short_help = true, env = "ROLLBOOK_AGENT_PROGRAM")]
-    pub(crate) agent: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
     /// Why this is done: kept in the record
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
     /// The ticket that allows it: kept in the record
     #[arg(long, value_name = "TICKET")]
     pub(crate) change: Option<String>,
+}
+
+/// Options of everything that connects.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    /// How many hosts at once
+    #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) forks: u16,
+    /// Seconds that connecting and logging in may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    connect_timeout: u64,
+    /// An agent program to use instead of the built-in one
+    #[arg(long, value_name = "FILE", hide_short_help = true, env = "ROLLBOOK_AGENT_PROGRAM")]
+    agent: Option<PathBuf>,
+}
+
+impl ConnectArgs {
+    /// How to connect.
+    pub(crate) fn settings(&self, asker: Arc<ask::Terminal>) -> Settings {
+        Settings {
+            connect_timeout: Duration::from_secs(self.connect_timeout),
+            asker,
+            agent_program: self.agent.clone(),
+            silence_timeout: SILENCE_TIMEOUT,
+            ssh_program: None,
+            shared: Shared::default(),
+        }
+    }
 }
 
 /// Everything that was read and found right, before any connection.
@@ -193,18 +214,6 @@ pub(crate) fn secrets_of(hosts: &[Arc<Host>]) -> Vec<Secret> {
     of_hosts.chain(ask::secrets_of_environment()).collect()
 }
 
-/// How to connect.
-pub(crate) fn settings(connect_timeout: Duration, agent: Option<PathBuf>, asker: Arc<ask::Terminal>) -> Settings {
-    Settings {
-        connect_timeout,
-        asker,
-        agent_program: agent,
-        silence_timeout: SILENCE_TIMEOUT,
-        ssh_program: None,
-        shared: Shared::default(),
-    }
-}
-
 /// What waits for many hosts at once.
 pub(crate) fn runtime() -> Result<Runtime, Fault> {
     let built = Builder::new_multi_thread().enable_all().build();
@@ -226,12 +235,12 @@ impl Loaded {
             vars: VarLayer::from(&self.runbook.vars[..]),
             step_vars: self.runbook.all_steps().map(|step| VarLayer::from(&step.vars[..])).collect(),
             tags: args.tags.clone(),
-            forks: usize::from(args.forks),
+            forks: usize::from(args.connect.forks),
             operator: format!("{}@{}", operator.user, operator.host),
             masker: self.secrets.clone(),
             renderer: Renderer::new(project(&args.runbook)),
             shelf: Shelf::default(),
-            settings: settings(Duration::from_secs(args.connect_timeout), args.agent.clone(), Arc::clone(&self.asker)),
+            settings: args.connect.settings(Arc::clone(&self.asker)),
         })
     }
 
@@ -262,20 +271,28 @@ impl Loaded {
         let job = self.job(args, mode)?;
         let book = book::open(global, mode, args.diff, &self.secrets)?;
         let opened = self.opened(args, mode);
-        let runtime = runtime()?;
-        let (halt, halted) = watch::channel(None);
-        let (events, keeper) = book.open(job.run.clone(), halt.clone());
-        let run_id = job.run.clone();
-        let end = runtime.block_on(async move {
-            let signals = tokio::spawn(watch_signals(halt, run_id));
-            let end = engine::run(Arc::new(job), opened, events, halted).await;
-            signals.abort();
-            end
-        });
-        drop(runtime);
-        keeper.join().expect("the book does not panic");
-        Ok(end)
+        with_book(book, job.run.clone(), |events, halted| engine::run(Arc::new(job), opened, events, halted))
     }
+}
+
+/// Does the work of a run, with its events kept and signals heard.
+pub(crate) fn with_book<W: Future<Output = RunEnd>>(
+    book: Book,
+    run: RunId,
+    work: impl FnOnce(Events, watch::Receiver<Option<Fault>>) -> W,
+) -> Result<RunEnd, Fault> {
+    let runtime = runtime()?;
+    let (halt, halted) = watch::channel(None);
+    let (events, keeper) = book.open(run.clone(), halt.clone());
+    let end = runtime.block_on(async move {
+        let signals = tokio::spawn(watch_signals(halt, run));
+        let end = work(events, halted).await;
+        signals.abort();
+        end
+    });
+    drop(runtime);
+    keeper.join().expect("the book does not panic");
+    Ok(end)
 }
 
 /// The first Ctrl-C (or SIGTERM) stops the run and has it undone; the second leaves at once.
@@ -301,7 +318,7 @@ async fn watch_signals(halt: watch::Sender<Option<Fault>>, run: RunId) {
     }
 }
 
-fn new_run_id() -> Result<RunId, Fault> {
+pub(crate) fn new_run_id() -> Result<RunId, Fault> {
     let mut random = [0u8; 4];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Fault::internal("cannot get randomness").because(&error))?;

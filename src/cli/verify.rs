@@ -1,13 +1,16 @@
 //! `rollbook verify`.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 use serde_json::json;
 
 use crate::{
     base::{Fault, Faults, Masker, Place},
-    cli::{Exit, Global, ask, run},
+    cli::{
+        Exit, Global, ask,
+        run::{self, ConnectArgs},
+    },
     engine::witness,
     model::{inventory::Host, runbook::Placed},
     record::{BadEntry, Store, Verdict, WitnessVerdict},
@@ -27,15 +30,8 @@ pub(crate) struct VerifyArgs {
     /// Only these hosts: names, groups, globs, `a:&b`, `a:!b`
     #[arg(short, long, value_name = "PATTERN", default_value = "all", requires = "inventory")]
     limit: String,
-    /// How many hosts at once
-    #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    forks: u16,
-    /// Seconds that connecting and logging in may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    connect_timeout: u64,
-    /// An agent program to use instead of the built-in one
-    #[arg(long, value_name = "FILE", hide_short_help = true, env = "ROLLBOOK_AGENT_PROGRAM")]
-    agent: Option<PathBuf>,
+    #[command(flatten)]
+    connect: ConnectArgs,
 }
 
 pub(crate) fn run(args: &VerifyArgs, global: &Global) -> Exit {
@@ -94,10 +90,9 @@ fn ask_hosts(args: &VerifyArgs, inventory: &std::path::Path, store: &Store, glob
     let limit = Placed { value: args.limit.clone(), place: Place::file("--limit") };
     let names = syntax::pattern::select(&inventory, &limit)?;
     let hosts: Vec<Arc<Host>> = inventory.hosts.iter().filter(|host| names.contains(&host.name)).cloned().collect();
-    let asker = Arc::new(ask::Terminal::default());
-    let settings = run::settings(Duration::from_secs(args.connect_timeout), args.agent.clone(), asker);
+    let settings = args.connect.settings(Arc::new(ask::Terminal::default()));
     let runtime = run::runtime()?;
-    let testimonies = runtime.block_on(witness::ask(&hosts, &settings, usize::from(args.forks)));
+    let testimonies = runtime.block_on(witness::ask(&hosts, &settings, usize::from(args.connect.forks)));
     let masker = Masker::new(run::secrets_of(&hosts));
     let mut exit = Exit::Done;
     for (host, testimony) in testimonies {

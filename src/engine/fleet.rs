@@ -45,7 +45,12 @@ pub async fn run(job: Arc<Job>, opened: RunOpened, events: Events, halt: watch::
     let turns = Arc::new(Semaphore::new(job.forks));
     let mut fleet = Fleet { job, events: events.clone(), halt, turns, ended: BTreeMap::new(), failed: 0 };
     fleet.all_batches().await;
-    let end = sum_up(fleet.ended);
+    close(fleet.ended, &events, started).await
+}
+
+/// Sums up how the hosts ended, and tells that the run is over.
+pub(super) async fn close(hosts: BTreeMap<HostName, HostEnd>, events: &Events, started: Instant) -> RunEnd {
+    let end = sum_up(hosts);
     let by_outcome = by_outcome(&end.hosts);
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     events.tell(Event::RunClosed { outcome: end.outcome, hosts: by_outcome, counts: end.counts, took_ms }).await;

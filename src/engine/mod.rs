@@ -12,6 +12,7 @@ pub mod host_run;
 pub mod job;
 mod line;
 pub mod outcome;
+pub mod recover;
 mod results;
 pub mod session;
 pub mod task;

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::{
-    base::Fault,
+    base::{Fault, FaultKind},
     engine::{
         batch::{Gate, Stage},
         book::Events,
@@ -27,7 +27,7 @@ use crate::{
     transport::{self, Connection},
     wire::{
         ToAgent,
-        message::{AHEAD_BYTES_MAX, BlobChunk, CHUNK_BYTES, Hello, Open},
+        message::{AHEAD_BYTES_MAX, BlobChunk, CHUNK_BYTES, Hello, Open, OpenRun},
     },
 };
 
@@ -61,6 +61,14 @@ pub async fn run(
         connected = connect(&job, &host, &events) => connected,
     };
     match connected {
+        Ok(Connected { connection, agent: Some((line, hello)) })
+            if job.mode == Mode::Apply && hello.open_run.is_some() =>
+        {
+            let end = open_run(&host, &events, hello.open_run.as_ref().expect("asked above")).await;
+            line.goodbye().await;
+            connection.close().await;
+            end
+        }
         Ok(Connected { connection, agent }) => {
             let run = HostRun::new(Arc::clone(&job), Arc::clone(&host));
             let (line, hello) = agent.unzip();
@@ -89,9 +97,23 @@ pub async fn not_started(host: &Host, events: &Events, fault: Option<Fault>) -> 
     ended(host, events, HostOutcome::NotStarted, fault).await
 }
 
-async fn unreachable_host(host: &Host, events: &Events, fault: Fault) -> HostEnd {
+pub(super) async fn unreachable_host(host: &Host, events: &Events, fault: Fault) -> HostEnd {
     events.tell(Event::HostUnreachable { host: host.name.clone(), fault: fault.clone() }).await;
     ended(host, events, HostOutcome::Unreachable, Some(fault)).await
+}
+
+/// Tells of a host on which another run is not settled: no other may begin there.
+async fn open_run(host: &Host, events: &Events, found: &OpenRun) -> HostEnd {
+    let OpenRun { run, operator, alive } = found;
+    let (outcome, fault) = if *alive {
+        let fault = Fault::new(FaultKind::Policy, format!("run {run} of {operator} is at work on this host"));
+        (HostOutcome::Failed, fault.hint("wait until it has ended"))
+    } else {
+        let fault = format!("run {run} of {operator} was cut off on this host, and is not settled");
+        let hint = format!("have it put back: rollbook recover {run} -i INVENTORY --limit {}", host.name);
+        (HostOutcome::NeedsRecovery, Fault::new(FaultKind::Policy, fault).hint(hint))
+    };
+    ended(host, events, outcome, Some(fault)).await
 }
 
 async fn ended(host: &Host, events: &Events, outcome: HostOutcome, fault: Option<Fault>) -> HostEnd {
@@ -146,7 +168,7 @@ async fn connect(job: &Job, host: &Host, events: &Events) -> Result<Connected, F
     Ok(connected)
 }
 
-fn hello_event(
+pub(super) fn hello_event(
     host: &Host,
     connection: &Connection,
     hello: Option<&Hello>,
