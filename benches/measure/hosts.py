@@ -1,0 +1,167 @@
+"""Hosts on loopback addresses: an sshd for each, in a mount namespace of its own.
+
+What tells one from another is bound over in its namespace: the folder of the journals and locks, `/var/lib/rollbook`.
+Its home is a folder of its own too, so that each has to get its own agent. All else they share with this machine, the
+processors above all: what one side saves, the other side gets.
+"""
+import atexit
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+STATE = pathlib.Path("/var/lib/rollbook")
+SETTINGS = """\
+Port {port}
+HostKey {keys}/host
+PidFile none
+AuthorizedKeysFile {keys}/client.pub
+StrictModes no
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+UseDNS no
+LogLevel ERROR
+MaxStartups 1000:30:2000
+PrintMotd no
+Subsystem sftp internal-sftp
+"""
+
+
+def address(number):
+    """The address of the host with this number, from 1 on."""
+    return f"127.0.{1 + (number - 1) // 250}.{1 + (number - 1) % 250}"
+
+
+def addresses(count):
+    return [address(number) for number in range(1, count + 1)]
+
+
+class Hosts:
+    """All that run. Each is started once, and ends with this process."""
+
+    def __init__(self, work, port):
+        self.work, self.port = work, port
+        self.keys = work / "keys"
+        self.key, self.known = self.keys / "client", self.keys / "known_hosts"
+        self.running = {}
+        self.made_state = False
+        atexit.register(self.stop)
+
+    def tree(self, host):
+        """Where the work is done."""
+        return self.work / "hosts" / host
+
+    def box(self, host):
+        """What is only this host's: its home, its state."""
+        return self.work / "boxes" / host
+
+    def ssh(self, *more):
+        """Arguments of the system's ssh and scp, but for the port."""
+        known = f"UserKnownHostsFile={self.known}"
+        options = ["IdentitiesOnly=yes", known, "BatchMode=yes", "LogLevel=ERROR", *more]
+        return ["-F", "none", "-i", str(self.key), *(word for option in options for word in ("-o", option))]
+
+    def prepare(self, most):
+        """Keys and settings, for as many hosts as there can ever be."""
+        shutil.rmtree(self.keys, ignore_errors=True)
+        self.keys.mkdir(parents=True)
+        for name in ("host", "client"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", self.keys / name], check=True)
+        public = " ".join((self.keys / "host.pub").read_text().split()[:2])
+        self.known.write_text("".join(f"[{host}]:{self.port} {public}\n" for host in addresses(most)))
+        (self.keys / "sshd_config").write_text(SETTINGS.format(port=self.port, keys=self.keys))
+        pathlib.Path("/run/sshd").mkdir(exist_ok=True)
+        if not STATE.exists():
+            STATE.mkdir(parents=True)
+            self.made_state = True
+
+    def up(self, count, *settings):
+        """Sees to it that so many listen."""
+        new = [host for host in addresses(count) if host not in self.running]
+        for host in new:
+            self.running[host] = self.spawn(host, self.port, settings)
+        for host in new:
+            self.wait_for(host, self.port)
+
+    def spawn(self, host, port, settings=()):
+        """One sshd. It dies with this process, however that ends."""
+        box = self.box(host)
+        (box / "home").mkdir(parents=True, exist_ok=True)
+        (box / "state").mkdir(exist_ok=True)
+        options = [f"ListenAddress={host}:{port}", f"SetEnv=HOME={box}/home", *settings]
+        sshd = ["/usr/sbin/sshd", "-D", "-e", "-f", str(self.keys / "sshd_config")]
+        sshd += [word for option in options for word in ("-o", option)]
+        script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+        apart = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]
+        log = open(self.work / "sshd.log", "ab")
+        return subprocess.Popen(
+            [*apart, "sh", "-c", script, "host", str(box / "state"), str(STATE), *sshd],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+        )
+
+    def wait_for(self, host, port):
+        until = time.monotonic() + 60
+        while True:
+            if self.running[host].poll() is not None:
+                raise SystemExit(f"sshd of {host} has ended: see {self.work}/sshd.log")
+            try:
+                return socket.create_connection((host, port), timeout=5).close()
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise SystemExit(f"sshd of {host} does not listen: {error}")
+                time.sleep(0.02)
+
+    def make_cold(self, count):
+        """As before any work: one stale file."""
+        for host in addresses(count):
+            shutil.rmtree(self.tree(host), ignore_errors=True)
+            self.tree(host).mkdir(parents=True)
+            (self.tree(host) / "stale.lock").write_text("stale\n")
+
+    def forget_agents(self, count):
+        """As before any contact: nobody's agents, caches and journals."""
+        for host in addresses(count):
+            for part in ("home", "state"):
+                for left in (self.box(host) / part).iterdir():
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    def cpu(self):
+        """Seconds of processor that all sessions which have ended took."""
+        ticks = 0
+        for child in self.running.values():
+            fields = pathlib.Path(f"/proc/{child.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            ticks += sum(int(fields[at]) for at in (11, 12, 13, 14))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def settle(self):
+        """Waits until no session is left, so that all of them are counted."""
+        until = time.monotonic() + 10
+        waiting = list(self.running.values())
+        while waiting and time.monotonic() < until:
+            waiting = [child for child in waiting if children(child.pid)]
+            if waiting:
+                time.sleep(0.02)
+
+    def stop(self, hosts=None):
+        """Ends these, or all, and waits for them."""
+        ended = [self.running.pop(host) for host in list(self.running if hosts is None else hosts)]
+        for child in ended:
+            child.send_signal(signal.SIGTERM)
+        for child in ended:
+            child.wait()
+        if hosts is None and self.made_state:
+            STATE.rmdir()
+            self.made_state = False
+
+
+def children(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
