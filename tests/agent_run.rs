@@ -15,7 +15,8 @@ use rollbook::{
     model::{
         change::{Deed, UndoKind},
         event::{HostOutcome, Mode, StepOutcome, Undone},
-        runbook::{OnFailure, Retry},
+        runbook::Retry,
+        strategy::OnFailure,
     },
     wire::{FromAgent, ToAgent},
 };

@@ -9,7 +9,7 @@ use crate::{
     agent::{Machine, inbox::Inbox, recover, voice::Voice},
     model::{
         event::{Counts, HostOutcome, Mode, StepOutcome},
-        runbook::OnFailure,
+        strategy::OnFailure,
     },
     resources::view::Overlay,
     target::{Blobs, Journal},

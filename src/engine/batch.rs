@@ -11,37 +11,12 @@ use crate::{
     base::Fault,
     engine::{
         book::Events,
+        gate::{Gate, Stage},
         job::Job,
         session::{self, HostEnd},
     },
     model::{ids::HostName, inventory::Host},
 };
-
-/// What the hosts of a batch are told.
-#[derive(Clone, Debug)]
-pub enum Stage {
-    /// Do the steps, then wait where the strategy says so.
-    Work,
-    /// Those that have begun may end; no other begins.
-    Stop(Fault),
-    /// Do the steps of `verify`, then wait again.
-    Verify,
-    /// It becomes final.
-    Keep,
-    /// It is undone.
-    Back(Fault),
-}
-
-/// A host's end of its batch.
-#[derive(Clone, Debug)]
-pub struct Gate {
-    /// What it is told.
-    pub stage: watch::Receiver<Stage>,
-    /// Where it says that it has done what it was told and waits.
-    pub reached: mpsc::UnboundedSender<HostName>,
-    /// Its turn among all hosts, given back while it waits.
-    pub turns: Arc<Semaphore>,
-}
 
 /// A batch at work.
 pub(super) struct Batch {

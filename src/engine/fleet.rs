@@ -11,8 +11,9 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     base::{Fault, FaultKind},
     engine::{
-        batch::{Batch, Stage},
+        batch::Batch,
         book::Events,
+        gate::Stage,
         job::Job,
         outcome,
         session::{self, HostEnd},
@@ -108,7 +109,7 @@ impl Fleet {
             self.note(format!("waiting {} s before they are judged", strategy.bake_ms as f64 / 1000.0)).await;
             self.bake(batch, Duration::from_millis(strategy.bake_ms)).await;
         }
-        if !strategy.verify.is_empty() && batch.is_held() && self.stopped().is_none() {
+        if !self.job.runbook.verify.is_empty() && batch.is_held() && self.stopped().is_none() {
             batch.tell(Stage::Verify);
             self.until_all_wait(batch).await;
         }

@@ -54,10 +54,10 @@ pub struct Job {
 }
 
 impl Job {
-    /// A step by number: handlers follow the steps, and the strategy's `verify` follows the handlers.
+    /// A step by number: handlers follow the steps, and `verify` follows the handlers.
     pub fn step(&self, number: usize) -> Option<&Step> {
-        let Runbook { steps, handlers, strategy, .. } = &*self.runbook;
-        let lists = [steps, handlers, &strategy.verify];
+        let Runbook { steps, handlers, verify, .. } = &*self.runbook;
+        let lists = [steps, handlers, verify];
         let mut rest = number;
         lists.into_iter().find_map(|list| {
             let found = list.get(rest);
@@ -97,12 +97,14 @@ impl Job {
     /// Whether any chosen step needs an agent on the target.
     pub fn needs_agent(&self) -> bool {
         let raw = |(number, step): (usize, &Step)| !self.chooses(number, step) || step.kind.value == "raw";
-        !self.runbook.steps.iter().enumerate().all(raw) || !self.runbook.strategy.verify.is_empty()
+        !self.runbook.steps.iter().enumerate().all(raw) || !self.runbook.verify.is_empty()
     }
 
     /// Whether a host that has done its steps waits for the others before they become final.
     pub fn waits(&self) -> bool {
-        self.mode == Mode::Apply && self.runbook.strategy.waits() && self.needs_agent()
+        self.mode == Mode::Apply
+            && (self.runbook.strategy.waits() || !self.runbook.verify.is_empty())
+            && self.needs_agent()
     }
 
     /// What templates see on a host before it has said anything.

@@ -8,6 +8,7 @@ pub mod book;
 pub mod check;
 pub mod desk;
 pub mod fleet;
+pub mod gate;
 pub mod host_run;
 pub mod job;
 mod line;

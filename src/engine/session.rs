@@ -11,8 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use crate::{
     base::{Fault, FaultKind},
     engine::{
-        batch::{Gate, Stage},
         book::Events,
+        gate::{Gate, Stage},
         host_run::{HostRun, Order},
         job::Job,
         line::Line,

@@ -47,6 +47,8 @@ pub struct Runbook {
     pub steps: Vec<Step>,
     /// What runs at the end if a changed step notified it.
     pub handlers: Vec<Step>,
+    /// What looks at a host when its batch has done all that (`strategy: {verify: …}`).
+    pub verify: Vec<Step>,
 }
 
 /// How much can go wrong.
@@ -61,23 +63,10 @@ pub enum Risk {
     High,
 }
 
-/// What to do at the first failure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    /// Undo what was done, newest first.
-    #[default]
-    Rollback,
-    /// Leave everything as it is.
-    Stop,
-    /// Leave everything as it is and go on with the next step; the host has failed all the same.
-    Continue,
-}
-
 impl Runbook {
-    /// All steps in the order of their numbers: steps, handlers, the strategy's `verify`.
+    /// All steps in the order of their numbers: steps, handlers, `verify`.
     pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
-        self.steps.iter().chain(&self.handlers).chain(&self.strategy.verify)
+        self.steps.iter().chain(&self.handlers).chain(&self.verify)
     }
 }
 

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::runbook::{OnFailure, Step};
-
 /// What stands under `strategy:`.
 #[derive(Clone, Debug, Default)]
 pub struct Strategy {
@@ -17,8 +15,19 @@ pub struct Strategy {
     pub rollback: Scope,
     /// Milliseconds that a batch which has done its steps is left to itself before it is judged.
     pub bake_ms: u64,
-    /// Steps for each host of a batch after that.
-    pub verify: Vec<Step>,
+}
+
+/// What to do at the first failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Undo what was done, newest first.
+    #[default]
+    Rollback,
+    /// Leave everything as it is.
+    Stop,
+    /// Leave everything as it is and go on with the next step; the host has failed all the same.
+    Continue,
 }
 
 /// So many hosts, or so many of a hundred.
@@ -78,7 +87,7 @@ impl Strategy {
 
     /// Whether a host that has done its steps waits for the others before they become final.
     pub fn waits(&self) -> bool {
-        self.rollback != Scope::Host || self.bake_ms > 0 || !self.verify.is_empty()
+        self.rollback != Scope::Host || self.bake_ms > 0
     }
 }
 

@@ -51,13 +51,13 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> Result<Runbook, Faul
     let become_user = fields.read("become", read_become).unwrap_or_default();
     let params = fields.read("params", params::read).unwrap_or_default();
     let vars = fields.read("vars", read_vars).unwrap_or_default();
-    let strategy = fields.read("strategy", |node| strategy::read(node, kinds)).unwrap_or_default();
+    let (strategy, verify) = fields.read("strategy", |node| strategy::read(node, kinds)).unwrap_or_default();
     let (steps, handlers) = (fields.required("steps"), fields.value("handlers"));
     let steps = steps.map(|node| step::list(node, kinds, &mut fields.faults)).unwrap_or_default();
     let sound = fields.faults.0.len();
     let handlers = handlers.map(|node| step::list(node, kinds, &mut fields.faults)).unwrap_or_default();
     let handlers_are_whole = fields.faults.0.len() == sound;
-    check_ids(steps.iter().chain(&handlers).chain(&strategy.verify), &mut fields.faults);
+    check_ids(steps.iter().chain(&handlers).chain(&verify), &mut fields.faults);
     if handlers_are_whole {
         check_handlers(&steps, &handlers, &mut fields.faults);
     }
@@ -71,6 +71,7 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> Result<Runbook, Faul
         hosts,
         become_user,
         strategy,
+        verify,
         params,
         vars,
         steps,

@@ -13,8 +13,9 @@ use crate::{
         event::{Counts, HostOutcome, Mode, Output, StepOutcome, Undone},
         facts::Facts,
         ids::{RunId, TaskNo},
-        runbook::{OnFailure, Retry},
+        runbook::Retry,
         state::Content,
+        strategy::OnFailure,
     },
 };
 

@@ -17,8 +17,8 @@ use rollbook::{
         event::{Mode, Undone},
         facts::Facts,
         ids::{RunId, TaskNo},
-        runbook::OnFailure,
         state::Content,
+        strategy::OnFailure,
     },
     target::{Probe, journal::Store, process::Running},
     wire::{

@@ -7,8 +7,8 @@ use crate::{
     model::{
         decode::{self, Fields},
         node::{Node, Value},
-        runbook::{KindWord, OnFailure},
-        strategy::{Scope, Share, Strategy},
+        runbook::{KindWord, Step},
+        strategy::{OnFailure, Scope, Share, Strategy},
     },
     syntax::runbook::step,
 };
@@ -19,7 +19,8 @@ const LATER: [&str; 2] = ["confirm_within", "confirm_via"];
 /// The longest time that a batch may be left to itself.
 const BAKE_MS_MAX: u64 = 24 * 3_600_000;
 
-pub(super) fn read(node: &Node, kinds: &[KindWord]) -> Result<Strategy, Faults> {
+/// The strategy, and the steps of its `verify`.
+pub(super) fn read(node: &Node, kinds: &[KindWord]) -> Result<(Strategy, Vec<Step>), Faults> {
     let mut fields = Fields::of(node, "a strategy")?;
     for later in LATER {
         fields.read(later, |node| -> Result<(), Fault> {
@@ -44,7 +45,7 @@ pub(super) fn read(node: &Node, kinds: &[KindWord]) -> Result<Strategy, Faults> 
         let fault = Fault::input("`rollback` says what goes back together, but with this `on_failure` nothing does");
         fields.faults.push(fault.at(fields.place()).hint("remove one of the two"));
     }
-    fields.finish(Some(Strategy { batches, max_failures, on_failure, rollback, bake_ms, verify }))
+    fields.finish(Some((Strategy { batches, max_failures, on_failure, rollback, bake_ms }, verify)))
 }
 
 /// One size or a list of them.
@@ -90,7 +91,7 @@ mod tests {
 
     const KINDS: [KindWord; 1] = [KindWord { name: "http", short: None, fields: &["url"] }];
 
-    fn told(text: &str) -> Result<Strategy, String> {
+    fn told(text: &str) -> Result<(Strategy, Vec<Step>), String> {
         let node = yaml::parse("x.yml", text).map_err(|faults| faults.to_string())?;
         read(&node, &KINDS).map_err(|faults| faults.to_string())
     }
@@ -99,11 +100,11 @@ mod tests {
     fn a_strategy_is_read() {
         let text = "batches: [1, 25%]\nmax_failures: 10%\nrollback: batch\nbake: 2m\n\
                     verify: [{http: {url: x}}]\n";
-        let strategy = told(text).unwrap();
+        let (strategy, verify) = told(text).unwrap();
         assert_eq!(strategy.batches, [Share::Count(1), Share::Percent(25)]);
         assert_eq!((strategy.max_failures, strategy.rollback), (Some(Share::Percent(10)), Scope::Batch));
-        assert_eq!((strategy.bake_ms, strategy.verify.len()), (120_000, 1));
-        assert_eq!(told("batches: 3").unwrap().batches, [Share::Count(3)]);
+        assert_eq!((strategy.bake_ms, verify.len()), (120_000, 1));
+        assert_eq!(told("batches: 3").unwrap().0.batches, [Share::Count(3)]);
     }
 
     #[test]
