@@ -4,6 +4,7 @@ use std::{
     env,
     path::Path,
     process::{Command, Stdio},
+    sync::LazyLock,
 };
 
 use crate::model::{
@@ -13,6 +14,11 @@ use crate::model::{
 
 /// Who runs this program. The name is the system's, not what the environment claims.
 pub(crate) fn operator() -> Operator {
+    static OPERATOR: LazyLock<Operator> = LazyLock::new(ask_operator);
+    OPERATOR.clone()
+}
+
+fn ask_operator() -> Operator {
     let named = Command::new("id").arg("-un").stdin(Stdio::null()).stderr(Stdio::null()).output().ok();
     let named = named.filter(|output| output.status.success());
     let name = named.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
@@ -25,33 +31,77 @@ pub(crate) fn operator() -> Operator {
 }
 
 /// A runbook as the record names it.
-pub(crate) fn label(runbook: &Runbook) -> RunbookLabel {
-    let folder = Path::new(&*runbook.file).parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let commit = git(folder, &["rev-parse", "HEAD"]);
-    let changes = commit.as_ref().and_then(|_| git(folder, &["status", "--porcelain", "--untracked-files=normal"]));
+pub(crate) fn label(runbook: &Runbook, checkout: &Checkout) -> RunbookLabel {
+    let (commit, dirty) = checkout.found();
     RunbookLabel {
         file: runbook.file.to_string(),
         name: runbook.name.clone(),
         owner: runbook.owner.clone(),
         risk: runbook.risk,
         digest: runbook.digest,
-        dirty: changes.is_some_and(|changes| !changes.is_empty()),
         commit,
+        dirty,
     }
 }
 
-/// What git says, if there is one and the folder is in a repository. The repository's own settings must not start
-/// programs.
-fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
+/// The git checkout that a runbook is in. Git is asked in the background: it may have many files to look at.
+pub(crate) struct Checkout(LazyLock<(Option<String>, bool), Box<dyn FnOnce() -> (Option<String>, bool) + Send>>);
+
+impl Checkout {
+    /// Begins to ask.
+    pub(crate) fn of(runbook: &Path) -> Self {
+        let folder = runbook.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).to_owned();
+        let asking = std::thread::spawn(move || ask_git(&folder).unwrap_or_default());
+        Checkout(LazyLock::new(Box::new(move || asking.join().unwrap_or_default())))
+    }
+
+    /// The commit, and whether there were uncommitted changes. Nothing where there is no git, or no repository.
+    fn found(&self) -> (Option<String>, bool) {
+        self.0.clone()
+    }
+}
+
+/// The repository's own settings must not start programs.
+fn ask_git(folder: &Path) -> Option<(Option<String>, bool)> {
     let output = Command::new("git")
         .arg("-C")
         .arg(folder)
         .args(["-c", "core.fsmonitor=false", "--no-optional-locks"])
-        .args(arguments)
+        .args(["status", "--porcelain=v2", "--branch", "--untracked-files=normal"])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
         .ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let told = String::from_utf8_lossy(&output.stdout);
+    let commit = told.lines().find_map(|line| line.strip_prefix("# branch.oid ")).filter(|oid| *oid != "(initial)");
+    let dirty = told.lines().any(|line| !line.starts_with('#'));
+    output.status.success().then(|| (commit.map(str::to_owned), dirty))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_and_changes_are_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let runbook = folder.path().join("runbook.yml");
+        let found = || Checkout::of(&runbook).found();
+        let git = |words: &[&str]| {
+            let mut command = Command::new("git");
+            command.arg("-C").arg(folder.path()).args(["-c", "user.name=a", "-c", "user.email=a@example.org"]);
+            assert!(command.args(words).output().unwrap().status.success(), "{words:?}");
+        };
+        std::fs::write(&runbook, "a").unwrap();
+        assert_eq!(found(), (None, false));
+        git(&["init", "--quiet"]);
+        assert_eq!(found(), (None, true));
+        git(&["add", "."]);
+        git(&["commit", "--quiet", "-m", "one"]);
+        let (commit, dirty) = found();
+        assert!(commit.is_some_and(|commit| commit.len() == 40) && !dirty);
+        std::fs::write(&runbook, "b").unwrap();
+        assert!(found().1);
+    }
 }

@@ -102,11 +102,13 @@ pub(crate) struct Loaded {
     set: Arc<BTreeMap<String, Data>>,
     secrets: Masker,
     asker: Arc<ask::Terminal>,
+    checkout: provenance::Checkout,
 }
 
 /// Reads and checks everything, and gives all that is wrong at once.
 pub(crate) fn load(args: &RunArgs) -> Result<Loaded, Faults> {
     let mut faults = Faults::default();
+    let checkout = provenance::Checkout::of(&args.runbook);
     let runbook = faults.keep(syntax::runbook::load(&args.runbook, &steps::words()));
     let inventory = faults.keep(syntax::inventory::load(&args.inventory));
     let (Some(runbook), Some((inventory, inventory_files))) = (runbook, inventory) else { return Err(faults) };
@@ -126,6 +128,7 @@ pub(crate) fn load(args: &RunArgs) -> Result<Loaded, Faults> {
         hosts,
         set: Arc::new(set),
         asker,
+        checkout,
     })
 }
 
@@ -252,7 +255,7 @@ impl Loaded {
             operator: provenance::operator(),
             reason: args.reason.clone(),
             change: args.change.clone(),
-            runbook: provenance::label(&self.runbook),
+            runbook: provenance::label(&self.runbook, &self.checkout),
             inventory: self.inventory_files.clone(),
             params: self.shown_params.clone(),
             tags: args.tags.clone(),
