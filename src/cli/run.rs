@@ -103,6 +103,8 @@ pub(crate) struct Loaded {
     secrets: Masker,
     asker: Arc<ask::Terminal>,
     checkout: provenance::Checkout,
+    renderer: Renderer,
+    shelf: Arc<Shelf>,
 }
 
 /// Reads and checks everything, and gives all that is wrong at once.
@@ -129,6 +131,8 @@ pub(crate) fn load(args: &RunArgs) -> Result<Loaded, Faults> {
         set: Arc::new(set),
         asker,
         checkout,
+        renderer: Renderer::new(project(&args.runbook)),
+        shelf: Arc::default(),
     })
 }
 
@@ -241,8 +245,8 @@ impl Loaded {
             forks: usize::from(args.connect.forks),
             operator: format!("{}@{}", operator.user, operator.host),
             masker: self.secrets.clone(),
-            renderer: Renderer::new(project(&args.runbook)),
-            shelf: Shelf::default(),
+            renderer: self.renderer.clone(),
+            shelf: Arc::clone(&self.shelf),
             settings: args.connect.settings(Arc::clone(&self.asker)),
         })
     }

@@ -48,7 +48,7 @@ pub struct Job {
     /// Renders everything.
     pub renderer: Renderer,
     /// Local files and rendered contents.
-    pub shelf: Shelf,
+    pub shelf: Arc<Shelf>,
     /// How to connect.
     pub settings: transport::Settings,
 }

@@ -3,7 +3,11 @@
 //! Every template has a name that says what it is, so that one cache holds all: `text:`, `expression:` and `printed:`
 //! are followed by the source itself, `file:` by a path in the project.
 
-use std::io;
+use std::{
+    collections::HashMap,
+    io,
+    sync::{PoisonError, RwLock},
+};
 
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig};
 
@@ -47,6 +51,8 @@ pub(super) struct Engine {
     /// The same, but remembering where undefined values came from: slower, and it reads variables that the template
     /// doesn't use. Only for the message of a rendering that has failed.
     tracing: Environment<'static>,
+    /// Which texts are one expression as a whole: a text that is none is not compiled again to find that out.
+    single: RwLock<HashMap<Box<str>, bool>>,
 }
 
 impl Engine {
@@ -66,7 +72,7 @@ impl Engine {
         filters::install(&mut env);
         let mut tracing = env.clone();
         tracing.set_debug(true);
-        Engine { files, env, tracing }
+        Engine { files, env, tracing, single: RwLock::default() }
     }
 
     /// The expression that the whole of `text` is, if it is one: `{{ expression }}`.
@@ -74,7 +80,13 @@ impl Engine {
         let inner = text.strip_prefix("{{")?.strip_suffix("}}")?;
         let inner = inner.strip_prefix('-').unwrap_or(inner);
         let inner = inner.strip_suffix('-').unwrap_or(inner);
-        self.env.get_template(&format!("{EXPRESSION}{inner}")).is_ok().then_some(inner)
+        let known = self.single.read().unwrap_or_else(PoisonError::into_inner).get(inner).copied();
+        let is_one = known.unwrap_or_else(|| {
+            let is_one = self.env.get_template(&format!("{EXPRESSION}{inner}")).is_ok();
+            self.single.write().unwrap_or_else(PoisonError::into_inner).insert(inner.into(), is_one);
+            is_one
+        });
+        is_one.then_some(inner)
     }
 
     /// Renders the template called `name`.

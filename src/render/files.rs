@@ -1,9 +1,11 @@
 //! Files of the project, and none else.
 
 use std::{
+    collections::HashMap,
     fs,
     io::Read as _,
     path::{Component, Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use crate::base::{Fault, fault::nearest};
@@ -24,11 +26,14 @@ const MISSING: &str = "there is no";
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     root: PathBuf,
+    /// What was found already, by path and folders: every host asks for the same.
+    found: Arc<RwLock<HashMap<String, PathBuf>>>,
 }
 
 impl Files {
     pub(super) fn new(root: PathBuf) -> Self {
-        Files { root: if root.as_os_str().is_empty() { PathBuf::from(".") } else { root } }
+        let root = if root.as_os_str().is_empty() { PathBuf::from(".") } else { root };
+        Files { root, found: Arc::default() }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -37,6 +42,16 @@ impl Files {
 
     /// The file or directory at the relative `path` in the first of `folders` that has it.
     pub(super) fn find(&self, path: &str, folders: &[&str]) -> Result<PathBuf, Fault> {
+        let key = format!("{}\0{path}", folders.join("\0"));
+        if let Some(found) = self.found.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(found.clone());
+        }
+        let found = self.look_for(path, folders)?;
+        self.found.write().unwrap_or_else(PoisonError::into_inner).insert(key, found.clone());
+        Ok(found)
+    }
+
+    fn look_for(&self, path: &str, folders: &[&str]) -> Result<PathBuf, Fault> {
         check(path)?;
         let home = self.root.canonicalize().map_err(|error| {
             Fault::input(format!("the project's directory {} cannot be read", self.root.display())).because(&error)
