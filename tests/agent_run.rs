@@ -349,7 +349,8 @@ fn a_guard_that_still_sees_work_fails_the_step() {
     controller.task("command", json!({"cmd": "true", "creates": "/never/made"}));
     let told = controller.listen();
     assert_eq!(told.outcomes(), [StepOutcome::Failed]);
-    assert!(told.ends()[0].message.as_deref().unwrap().contains("guard"));
+    let message = told.ends()[0].message.as_deref().unwrap();
+    assert_eq!(message, "it has run, but /never/made does not exist");
     controller.hang_up();
 }
 
@@ -452,4 +453,69 @@ fn a_plan_goes_on_after_a_failure_and_says_so_at_the_end() {
     assert_eq!(told.outcomes(), [StepOutcome::Failed, StepOutcome::Changed]);
     assert_eq!(told.closed().outcome, HostOutcome::Failed);
     controller.hang_up();
+}
+
+#[test]
+fn contents_that_come_faster_than_the_work_do_not_pile_up_and_are_not_lost() {
+    let host = Host::new();
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    controller.task("command", json!({"cmd": "sleep 0.5"}));
+    let contents: Vec<Vec<u8>> = (0..24u8).map(|n| vec![n; 2_000_000]).collect();
+    for bytes in &contents {
+        controller.send(rollbook::model::state::Content::of(bytes), bytes);
+    }
+    let text = String::from_utf8(contents[7].clone()).unwrap();
+    controller.task("copy", json!({"dest": "/seventh", "content": text}));
+    let told = controller.close();
+    assert_eq!(told.closed().outcome, HostOutcome::Succeeded);
+    assert!(told.messages.iter().all(|message| !matches!(message, FromAgent::Need(_))), "it had been sent ahead");
+    assert_eq!(host.read("seventh"), text);
+    let left = fs::read_dir(host.store_path().join("runs")).unwrap().next().unwrap().unwrap().path();
+    assert!(!left.join("blobs").exists(), "what was sent is gone when the run is settled");
+    controller.hang_up();
+}
+
+#[test]
+fn acls_are_inherited_kept_and_come_back() {
+    let host = Host::new();
+    host.write("shared/old", "old");
+    // version 2; owner rwx, user 7 rw-, group r-x, mask rwx, other ---
+    let entry =
+        |tag: u16, bits: u16, id: u32| [&tag.to_le_bytes()[..], &bits.to_le_bytes(), &id.to_le_bytes()].concat();
+    let none = u32::MAX;
+    let entries = [entry(1, 7, none), entry(2, 6, 7), entry(4, 5, none), entry(0x10, 7, none), entry(0x20, 0, none)];
+    let acl = [&2u32.to_le_bytes()[..], &entries.concat()].concat();
+    let set = |path: &str, name: &str| {
+        rustix::fs::setxattr(host.root().join(path), name, &acl, rustix::fs::XattrFlags::empty()).unwrap();
+    };
+    set("shared", "system.posix_acl_default");
+    set("shared/old", "system.posix_acl_access");
+    let acls = |path: &str| {
+        let mut value = [0; 256];
+        rustix::fs::getxattr(host.root().join(path), "system.posix_acl_access", &mut value[..])
+            .map(|n| value[..n].to_vec())
+    };
+    let before = (host.picture(), acls("shared/old").unwrap());
+    let mut controller = host.connect();
+    let tasks = |controller: &mut Controller| {
+        controller.task("copy", json!({"dest": "/shared/new", "content": "new"}));
+        controller.task("copy", json!({"dest": "/shared/old", "content": "changed", "mode": "0640"}));
+        controller.task("file", json!({"path": "/shared/folder", "state": "directory"}));
+    };
+    controller.open(Mode::Apply, 1);
+    tasks(&mut controller);
+    assert_eq!(controller.close().closed().counts.changed, 3);
+    controller.open(Mode::Apply, 2);
+    tasks(&mut controller);
+    controller.task("file", json!({"path": "/shared", "state": "absent"}));
+    controller.task("fail", json!({"msg": "enough"}));
+    let told = controller.listen();
+    assert_eq!((told.closed().outcome, told.closed().counts.ok), (HostOutcome::RolledBack, 3), "{told:?}");
+    assert_eq!(host.read("shared/old"), "changed");
+    assert_eq!(acls("shared/old").unwrap().len(), acl.len());
+    let found = rustix::fs::getxattr(host.root().join("shared"), "system.posix_acl_default", &mut [0; 256][..]);
+    assert_eq!(found, Ok(acl.len()));
+    controller.hang_up();
+    assert_eq!(before.1, acl);
 }

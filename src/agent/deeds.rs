@@ -13,20 +13,21 @@ use crate::{
 };
 
 /// The changes that a decision asks for: its states without those that are there already, each with the state before
-/// it. A resource that is named twice goes through both states.
+/// it. A resource that is named twice goes straight to the last state.
 pub(super) fn changes(view: &mut dyn View, decision: &Decision) -> Result<Vec<Change>, Halt> {
     let mut changes: Vec<Change> = Vec::new();
-    let mut latest: HashMap<Resource, usize> = HashMap::new();
+    let mut known: HashMap<&Resource, usize> = HashMap::new();
     for (resource, after) in &decision.states {
-        let before = match latest.get(resource) {
-            Some(at) => changes[*at].after.clone(),
-            None => view.observe(resource)?,
-        };
-        if !resources::differences(&before, after).is_empty() {
-            latest.insert(resource.clone(), changes.len());
-            changes.push(Change { resource: resource.clone(), before, after: after.clone() });
+        match known.get(resource) {
+            Some(at) => changes[*at].after = after.clone(),
+            None => {
+                known.insert(resource, changes.len());
+                let before = view.observe(resource)?;
+                changes.push(Change { resource: resource.clone(), before, after: after.clone() });
+            }
         }
     }
+    changes.retain(|change| !resources::differences(&change.before, &change.after).is_empty());
     Ok(changes)
 }
 

@@ -276,10 +276,21 @@ impl<W: Write> WayBack<'_, W> {
             let Deed::Act { act, undo: Undo::Repeat } = &entry.deed else { continue };
             let how = match done.iter().find(|(own, _)| *own == act) {
                 Some((_, how)) => how.clone(),
+                None if self.is_at_rest(act) => Undone::AlreadyBefore,
                 None => self.run(entry, act, &command_of(act, &self.probe.facts().init)),
             };
             done.push((act, how.clone()));
             self.end(entry, how, settled);
+        }
+    }
+
+    /// Whether the service does not run any more, or is gone: then it holds no old configuration.
+    fn is_at_rest(&self, act: &Act) -> bool {
+        let (Act::Restart(name) | Act::Reload(name)) = act else { return false };
+        match resources::observe(self.probe, &Resource::Service(name.clone())) {
+            Ok(State::Service(state)) => !state.active,
+            // Where the service manager cannot be asked, the attempt will tell.
+            _ => false,
         }
     }
 

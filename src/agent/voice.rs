@@ -132,3 +132,40 @@ fn drop_deeds(message: &mut FromAgent) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        change::{Act, CommandSpec, Undo, UndoKind},
+        event::StepOutcome,
+        ids::TaskNo,
+    };
+
+    #[test]
+    fn nothing_is_too_long_to_be_said() {
+        let long = Capped { text: "\u{fffd}".repeat(400_000), bytes: 1, cut: false };
+        let command = CommandSpec { argv: vec!["x".repeat(100_000)], ..CommandSpec::default() };
+        let deed = Deed::Act { act: Act::Run(command), undo: Undo::Irreversible };
+        let report =
+            DeedReport { deed, differences: Vec::new(), diff: Some("d".repeat(60_000)), undo: UndoKind::Irreversible };
+        let end = TaskEnd {
+            no: TaskNo { step: 0, item: 0 },
+            outcome: StepOutcome::Failed,
+            deeds: vec![report; 40],
+            output: Some(Output { stdout: long.clone(), stderr: long, ..Output::default() }),
+            message: Some("m".repeat(2_000_000)),
+            data: "d".repeat(2_000_000),
+            attempts: 1,
+            took_us: 1,
+        };
+        let mut said = Vec::new();
+        Voice::begin(&mut said, Running::default()).say(FromAgent::Ended(Box::new(end)));
+        assert!(said.len() < PAYLOAD_BYTES_MAX + 100);
+        let mut frames = crate::wire::FrameReader::default();
+        frames.feed(&said[HELLO_MAGIC.len()..]);
+        let Ok(Some(FromAgent::Ended(end))) = frames.next_message() else { panic!("no end was said") };
+        assert_eq!(end.outcome, StepOutcome::Failed);
+        assert!(end.output.is_some_and(|output| output.stdout.cut));
+    }
+}

@@ -319,6 +319,23 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_controller_ends_a_command_and_not_what_brings_a_resource_about() {
+        let running = Running::default();
+        running.lose();
+        assert!(run(&sh("true"), &running).is_err());
+        assert!(run_held(&sh("true"), &running, Hold::Firm).unwrap().succeeded());
+        running.cancel();
+        assert!(run_held(&sh("true"), &running, Hold::Firm).is_err());
+        running.shield();
+        running.cancel();
+        assert!(run(&sh("true"), &running).unwrap().succeeded(), "the way back is not cancelled");
+        running.resume();
+        running.set_deadline(Some(Instant::now() + Duration::from_millis(100)));
+        assert!(run(&sh("sleep 60"), &running).unwrap().timed_out);
+        assert!(run(&sh("true"), &running).is_err(), "nothing begins after the deadline");
+    }
+
+    #[test]
     fn input_is_fed_and_the_environment_is_clean() {
         let spec = CommandSpec {
             stdin: Some("hello".into()),
