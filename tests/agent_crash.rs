@@ -11,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agent_support::{Controller, Host, picture, sh, shell};
+use agent_support::{Controller, Host, Told, picture, sh, shell};
 use rollbook::{
     model::event::{HostOutcome, Mode, Undone},
-    wire::{FromAgent, ToAgent},
+    wire::{FromAgent, ToAgent, message::Settle},
 };
 use serde_json::json;
 
@@ -113,7 +113,7 @@ fn a_run_killed_at_any_time_is_settled_by_the_next_agent() {
             None if seen(&host) == before => before_anything += 1,
             None => panic!("changed, and no run is open (seed {seed}, round {round})"),
         }
-        second.controller.tell(&ToAgent::Recover);
+        second.controller.tell(&ToAgent::Recover(Settle::Back));
         let told = second.controller.listen();
         let expected = [HostOutcome::RolledBack, HostOutcome::Succeeded];
         assert!(expected.contains(&told.closed().outcome), "seed {seed}, round {round}: {told:?}");
@@ -138,12 +138,12 @@ fn a_recovery_that_is_killed_is_recovered() {
     agent.kill();
     for pause in [1, 2, 4, 8] {
         let mut agent = start(&host);
-        agent.controller.tell(&ToAgent::Recover);
+        agent.controller.tell(&ToAgent::Recover(Settle::Back));
         std::thread::sleep(Duration::from_millis(pause));
         agent.kill();
     }
     let mut agent = start(&host);
-    agent.controller.tell(&ToAgent::Recover);
+    agent.controller.tell(&ToAgent::Recover(Settle::Back));
     assert_ne!(agent.controller.listen().closed().outcome, HostOutcome::NeedsRecovery);
     assert_eq!(seen(&host), before);
     agent.end();
@@ -166,7 +166,7 @@ fn a_command_that_was_cut_off_is_undone_or_named() {
     }
     agent.kill();
     let mut agent = start(&host);
-    agent.controller.tell(&ToAgent::Recover);
+    agent.controller.tell(&ToAgent::Recover(Settle::Back));
     let told = agent.controller.listen();
     assert_eq!(told.undone(), [&Undone::Undone, &Undone::Irreversible]);
     assert_eq!(told.closed().outcome, HostOutcome::NeedsRecovery);
@@ -175,23 +175,60 @@ fn a_command_that_was_cut_off_is_undone_or_named() {
     agent.end();
 }
 
-#[test]
-fn what_cannot_be_put_back_bars_the_host_until_three_attempts_have_failed() {
-    let host = Host::new();
-    let mut agent = start(&host);
+/// A run whose one undo fails, three times.
+fn given_up(host: &Host) -> Agent {
+    let mut agent = start(host);
     agent.controller.open(Mode::Apply, 1);
-    agent.controller.task_with("shell", shell("true"), |task| task.undo = Some(sh("exit 7")));
+    let undo = format!("test -e {}", host.root().join("mended").display());
+    agent.controller.task_with("shell", shell("true"), |task| task.undo = Some(sh(&undo)));
     agent.controller.task("fail", json!({"msg": "enough"}));
     let told = agent.controller.listen();
     assert_eq!(told.closed().outcome, HostOutcome::NeedsRecovery);
     assert!(matches!(told.undone()[..], [Undone::Failed(_)]));
     for attempt in 2..=3 {
-        agent.controller.open(Mode::Apply, attempt);
-        let refused = agent.controller.listen();
-        assert!(refused.closed().message.as_deref().unwrap().contains("rollbook recover"), "attempt {attempt}");
-        agent.controller.tell(&ToAgent::Recover);
-        assert_eq!(agent.controller.listen().closed().outcome, HostOutcome::NeedsRecovery);
+        bars_others(&mut agent, attempt);
+        let told = settle(&mut agent, Settle::Back);
+        assert!(matches!(told.undone()[..], [Undone::Failed(_)]), "attempt {attempt}: {told:?}");
     }
+    agent
+}
+
+fn bars_others(agent: &mut Agent, run: u32) {
+    agent.controller.open(Mode::Apply, run);
+    let refused = agent.controller.listen();
+    assert!(refused.closed().message.as_deref().unwrap().contains("rollbook recover"), "{refused:?}");
+}
+
+fn settle(agent: &mut Agent, how: Settle) -> Told {
+    agent.controller.tell(&ToAgent::Recover(how));
+    agent.controller.listen()
+}
+
+#[test]
+fn after_three_attempts_in_vain_someone_is_asked() {
+    let host = Host::new();
+    let mut agent = given_up(&host);
+    let told = settle(&mut agent, Settle::Back);
+    assert_eq!((told.undone().len(), told.closed().outcome), (0, HostOutcome::NeedsRecovery));
+    assert!(told.closed().message.as_deref().unwrap().contains("3 attempts"), "{told:?}");
+    agent.end();
+    let mut agent = start(&host);
+    assert_eq!(agent.controller.hello.open_run.as_ref().map(|open| open.attempts), Some(3));
+    bars_others(&mut agent, 7);
+    host.write("mended", "");
+    let told = settle(&mut agent, Settle::BackAgain);
+    assert_eq!((told.undone(), told.closed().outcome), (vec![&Undone::Undone], HostOutcome::RolledBack));
+    agent.controller.open(Mode::Apply, 9);
+    assert_eq!(agent.controller.close().closed().outcome, HostOutcome::Succeeded);
+    agent.end();
+}
+
+#[test]
+fn what_someone_answers_for_stays_as_it_is() {
+    let host = Host::new();
+    let mut agent = given_up(&host);
+    let told = settle(&mut agent, Settle::AsItIs);
+    assert_eq!((told.undone().len(), told.closed().outcome), (0, HostOutcome::Succeeded));
     agent.controller.open(Mode::Apply, 9);
     assert_eq!(agent.controller.close().closed().outcome, HostOutcome::Succeeded);
     agent.end();

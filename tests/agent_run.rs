@@ -18,7 +18,7 @@ use rollbook::{
         runbook::Retry,
         strategy::OnFailure,
     },
-    wire::{FromAgent, ToAgent},
+    wire::{FromAgent, ToAgent, message::Settle},
 };
 use serde_json::json;
 
@@ -393,7 +393,7 @@ fn an_open_run_is_told_and_settled() {
     assert!(refused.closed().message.as_deref().unwrap().contains("of ann is at work"));
     first.hang_up();
     assert_eq!(host.picture(), before);
-    second.tell(&ToAgent::Recover);
+    second.tell(&ToAgent::Recover(Settle::Back));
     assert_eq!(second.listen().closed().outcome, HostOutcome::Succeeded);
     second.hang_up();
 }

@@ -5,33 +5,59 @@ use std::io::Write;
 use crate::{
     agent::{Machine, unwind::WayBack, voice::Voice},
     model::event::{Counts, HostOutcome},
-    target::Blobs,
-    wire::{FromAgent, message::Closed},
+    target::{Blobs, Journal, journal::JournalFault},
+    wire::{
+        FromAgent,
+        message::{ATTEMPTS_MAX, Closed, Settle},
+    },
 };
 
 /// Settles the run that was found open, if there is one.
-pub(super) fn recover<W: Write>(machine: &Machine, voice: &mut Voice<W>) {
-    let probe = &machine.probe;
-    let taken = machine.store.take_up();
-    let closed = match taken {
-        Err(fault) => closed(HostOutcome::Failed, 0, Some(fault.to_string())),
-        Ok(None) => closed(HostOutcome::Succeeded, 0, Some("no run is open on this host".into())),
-        Ok(Some(mut journal)) => {
-            probe.running().shield();
-            let run = journal.run().clone();
-            let blobs = Blobs::default();
-            let settled = WayBack::of(probe, &blobs, &mut journal, voice).go();
-            // What the agent that was cut off had left to the kernel is brought onto the disk with the rest.
-            rustix::fs::sync();
-            let (outcome, left) = settled.settle(&mut journal, probe);
-            probe.running().resume();
-            let message = left.map_or_else(|| format!("run {run} is settled"), |left| format!("run {run}: {left}"));
-            closed(outcome, settled.undone, Some(message))
-        }
+pub(super) fn recover<W: Write>(machine: &Machine, voice: &mut Voice<W>, how: Settle) {
+    let closed = match machine.store.take_up() {
+        Err(fault) => closed(HostOutcome::Failed, 0, fault.to_string()),
+        Ok(None) => closed(HostOutcome::Succeeded, 0, "no run is open on this host".into()),
+        Ok(Some(mut journal)) => settle(machine, voice, &mut journal, how),
     };
     voice.say(FromAgent::Closed(closed));
 }
 
-fn closed(outcome: HostOutcome, undone: u32, message: Option<String>) -> Closed {
-    Closed { outcome, counts: Counts { undone, ..Counts::default() }, message }
+fn settle<W: Write>(machine: &Machine, voice: &mut Voice<W>, journal: &mut Journal, how: Settle) -> Closed {
+    let tried = journal.attempts();
+    match how {
+        Settle::Back if tried.count >= ATTEMPTS_MAX => {
+            let message = format!("{} attempts to put it back were in vain: {}", tried.count, tried.message);
+            closed(HostOutcome::NeedsRecovery, 0, message)
+        }
+        Settle::Back | Settle::BackAgain => go_back(machine, voice, journal),
+        Settle::AsItIs => match leave(machine, journal) {
+            Ok(()) => {
+                let run = journal.run();
+                closed(HostOutcome::Succeeded, 0, format!("run {run} is settled as it is, and nothing was put back"))
+            }
+            Err(fault) => closed(HostOutcome::NeedsRecovery, 0, fault.to_string()),
+        },
+    }
+}
+
+fn go_back<W: Write>(machine: &Machine, voice: &mut Voice<W>, journal: &mut Journal) -> Closed {
+    let probe = &machine.probe;
+    probe.running().shield();
+    let settled = WayBack::of(probe, &Blobs::default(), journal, voice).go();
+    // What the agent that was cut off had left to the kernel is brought onto the disk with the rest.
+    rustix::fs::sync();
+    let (outcome, left) = settled.settle(journal, probe);
+    probe.running().resume();
+    let run = journal.run();
+    let message = left.map_or_else(|| format!("run {run} is settled"), |left| format!("run {run}: {left}"));
+    closed(outcome, settled.undone, message)
+}
+
+fn leave(machine: &Machine, journal: &mut Journal) -> Result<(), JournalFault> {
+    rustix::fs::sync();
+    journal.close(&machine.probe, HostOutcome::NeedsRecovery, None)
+}
+
+fn closed(outcome: HostOutcome, undone: u32, message: String) -> Closed {
+    Closed { outcome, counts: Counts { undone, ..Counts::default() }, message: Some(message) }
 }

@@ -12,7 +12,7 @@ use crate::{
         strategy::OnFailure,
     },
     resources::view::Overlay,
-    target::{Blobs, Journal},
+    target::{Blobs, Journal, journal::Unsettled},
     wire::{
         FromAgent, ToAgent,
         message::{Closed, Hello, Open, OpenRun, TaskEnd, WIRE_VERSION},
@@ -29,7 +29,7 @@ pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &M
         match message {
             ToAgent::Open(open) => Run::begin(machine, &inbox, &mut voice, open),
             ToAgent::AskWitnesses => tell_witnesses(machine, &mut voice),
-            ToAgent::Recover => recover::recover(machine, &mut voice),
+            ToAgent::Recover(how) => recover::recover(machine, &mut voice, how),
             // Sent ahead for a run that has ended already.
             ToAgent::Blob(_) | ToAgent::Task(_) | ToAgent::Close { .. } | ToAgent::Unwind | ToAgent::Cancel => {}
         }
@@ -44,7 +44,7 @@ fn hello(machine: &Machine) -> Hello {
         wire: WIRE_VERSION,
         digest: machine.digest,
         facts: machine.probe.facts().clone(),
-        open_run: found.map(|found| OpenRun { run: found.run, operator: found.operator, alive: found.alive }),
+        open_run: found.map(|Unsettled { run, operator, alive, attempts }| OpenRun { run, operator, alive, attempts }),
     }
 }
 
@@ -152,7 +152,7 @@ impl<'a, W: Write> Run<'a, W> {
                 ToAgent::Unwind => return End::Back("the controller asked for it".into()),
                 ToAgent::Cancel => return End::Back("the run was cancelled".into()),
                 ToAgent::AskWitnesses => tell_witnesses(self.machine, self.voice),
-                ToAgent::Open(_) | ToAgent::Recover => {
+                ToAgent::Open(_) | ToAgent::Recover(_) => {
                     return End::Back("the controller began another run before this one had ended".into());
                 }
             }

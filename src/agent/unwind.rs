@@ -49,15 +49,16 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    /// Closes the journal, unless another attempt may do better. How the host ended, and what is left to say.
+    /// Closes the journal, unless another attempt may do better: then it stays open. How the host ended, and what is
+    /// left to say.
     pub(super) fn settle(&self, journal: &mut Journal, probe: &Probe) -> (HostOutcome, Option<String>) {
         let left = self.left();
         let outcome = if left.is_some() { HostOutcome::NeedsRecovery } else { HostOutcome::RolledBack };
-        let done = match (&left, self.failed.is_empty()) {
-            (Some(left), false) => journal.attempted(left).map(|attempts| attempts >= ATTEMPTS_MAX),
-            _ => Ok(true),
+        let kept = match &left {
+            Some(left) if !self.failed.is_empty() => journal.attempted(left),
+            _ => journal.close(probe, outcome, None),
         };
-        match done.and_then(|done| if done { journal.close(probe, outcome, None) } else { Ok(()) }) {
+        match kept {
             Ok(()) => (outcome, left),
             Err(fault) => {
                 let told = left.map_or_else(|| fault.to_string(), |left| format!("{left}; {fault}"));
@@ -87,9 +88,6 @@ impl Settled {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 }
-
-/// After so many attempts that failed, a run is settled as it is: someone has to look at it.
-const ATTEMPTS_MAX: u32 = 3;
 
 /// How many names one sentence gives.
 const NAMES_TOLD: usize = 3;

@@ -22,13 +22,15 @@ use crate::{
     },
     record::Store,
     syntax,
+    wire::message::Settle,
 };
 
 /// Settle a run that was cut off: look at each resource that it changed, and put back what is still as it left it.
 ///
 /// Where an agent was killed, or its machine went down, the run's journal stays open on that host, and the host refuses
 /// other runs. This has it undone, newest change first. What somebody else has changed since is left alone and named.
-/// A recovery that is cut off itself can be begun again. It is kept in the record as a run of its own.
+/// A recovery that is cut off itself can be begun again. Where three attempts were in vain, it stops and wants to be
+/// told how to go on. It is kept in the record as a run of its own.
 #[derive(Debug, Args)]
 pub(crate) struct RecoverArgs {
     /// Only this run: its id, or the beginning of an id that is on record; whatever is found open otherwise
@@ -42,6 +44,12 @@ pub(crate) struct RecoverArgs {
     /// Whom the run had become, where the inventory does not say: root, or this user
     #[arg(short = 'b', long = "become", value_name = "USER", num_args = 0..=1, default_missing_value = "root")]
     become_user: Option<String>,
+    /// Try once more where three attempts were in vain
+    #[arg(long)]
+    again: bool,
+    /// Leave everything as it is: someone has looked, and answers for it. Other runs may begin then
+    #[arg(long, conflicts_with = "again", requires_all = ["run", "reason"])]
+    as_it_is: bool,
     #[command(flatten)]
     connect: ConnectArgs,
     /// Why this is done: kept in the record
@@ -80,6 +88,11 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
     let recovery = Recovery {
         labels: wanted.as_ref().map(|run| labels(run, global)).unwrap_or_default(),
         run: wanted,
+        how: match (args.again, args.as_it_is) {
+            (_, true) => Settle::AsItIs,
+            (true, _) => Settle::BackAgain,
+            _ => Settle::Back,
+        },
         hosts,
         become_user: match args.become_user.as_deref() {
             None => Become::No,

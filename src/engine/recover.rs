@@ -20,7 +20,7 @@ use crate::{
     transport::{self, Connection, Settings},
     wire::{
         FromAgent, ToAgent,
-        message::{Closed, OpenRun},
+        message::{ATTEMPTS_MAX, Closed, OpenRun, Settle},
     },
 };
 
@@ -28,6 +28,8 @@ use crate::{
 pub struct Recovery {
     /// Only this run; any that is found open otherwise.
     pub run: Option<RunId>,
+    /// How.
+    pub how: Settle,
     /// The hosts.
     pub hosts: Vec<Arc<Host>>,
     /// Whom to become where the inventory does not say.
@@ -109,7 +111,9 @@ struct Talk<'a> {
 impl Talk<'_> {
     /// Why nothing is to be done here, if nothing is.
     fn refusal(&self, open: Option<&OpenRun>) -> Option<(HostOutcome, Option<Fault>)> {
-        let Some(OpenRun { run, operator, alive }) = open else { return Some((HostOutcome::Succeeded, None)) };
+        let Some(OpenRun { run, operator, alive, attempts }) = open else {
+            return Some((HostOutcome::Succeeded, None));
+        };
         if self.recovery.run.as_ref().is_some_and(|wanted| wanted != run) {
             let fault = Fault::new(FaultKind::Policy, format!("another run is open here: {run} of {operator}"));
             return Some((HostOutcome::NeedsRecovery, Some(fault.hint(format!("settle it: rollbook recover {run}")))));
@@ -118,18 +122,34 @@ impl Talk<'_> {
             let fault = Fault::new(FaultKind::Policy, format!("run {run} of {operator} is still at work here"));
             return Some((HostOutcome::Failed, Some(fault.hint("wait until it has ended"))));
         }
+        if *attempts >= ATTEMPTS_MAX && self.recovery.how == Settle::Back {
+            return Some((HostOutcome::NeedsRecovery, Some(self.wants_a_word(run, *attempts))));
+        }
         None
     }
 
+    /// It was tried so often in vain that someone has to look, and say how it goes on.
+    fn wants_a_word(&self, run: &RunId, attempts: u32) -> Fault {
+        let what = format!("{attempts} attempts to put back run {run} were in vain, and no more are made unasked");
+        let again = format!("rollbook recover {run} -i INVENTORY --limit {}", self.host.name);
+        Fault::new(FaultKind::Failed, what)
+            .hint(format!("look at the host; when what was in the way is gone: {again} --again"))
+            .hint(format!("or, if it may stay as it is: {again} --as-it-is --reason WHY"))
+    }
+
     async fn settle(&mut self) -> (HostOutcome, Option<Fault>) {
-        self.line.push(&ToAgent::Recover);
+        self.line.push(&ToAgent::Recover(self.recovery.how));
         loop {
             match self.listen().await {
                 Ok(Some(Closed { outcome, counts, message })) => {
                     self.counts.undone = self.counts.undone.max(counts.undone);
-                    let fault =
-                        message.filter(|_| !matches!(outcome, HostOutcome::RolledBack | HostOutcome::Succeeded));
-                    return (outcome, fault.map(|message| Fault::new(FaultKind::Failed, message)));
+                    if !matches!(outcome, HostOutcome::RolledBack | HostOutcome::Succeeded) {
+                        return (outcome, message.map(|message| Fault::new(FaultKind::Failed, message)));
+                    }
+                    if let Some(message) = message {
+                        self.note(message).await;
+                    }
+                    return (outcome, None);
                 }
                 Ok(None) => {}
                 Err(fault) => return (HostOutcome::Unknown, Some(fault)),
@@ -145,15 +165,17 @@ impl Talk<'_> {
                     let (host, step) = (self.host.name.clone(), self.label(no));
                     self.events.tell(Event::DeedUndone { host, step, report: *report, how }).await;
                 }
-                FromAgent::Note(message) => {
-                    self.events.tell(Event::Note { host: Some(self.host.name.clone()), message }).await;
-                }
+                FromAgent::Note(message) => self.note(message).await,
                 FromAgent::Closed(closed) => return Ok(Some(closed)),
                 _ => {}
             }
         }
         self.line.step().await?;
         Ok(None)
+    }
+
+    async fn note(&mut self, message: String) {
+        self.events.tell(Event::Note { host: Some(self.host.name.clone()), message }).await;
     }
 
     fn label(&self, no: TaskNo) -> StepLabel {

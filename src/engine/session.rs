@@ -70,6 +70,11 @@ pub async fn run(
             end
         }
         Ok(Connected { connection, agent }) => {
+            if let Some(OpenRun { run, operator, .. }) = agent.as_ref().and_then(|(_, hello)| hello.open_run.as_ref()) {
+                let message =
+                    format!("run {run} of {operator} is not settled here: no other can be applied until then");
+                events.tell(Event::Note { host: Some(host.name.clone()), message }).await;
+            }
             let run = HostRun::new(Arc::clone(&job), Arc::clone(&host));
             let (line, hello) = agent.unzip();
             let session = Session {
@@ -104,7 +109,7 @@ pub(super) async fn unreachable_host(host: &Host, events: &Events, fault: Fault)
 
 /// Tells of a host on which another run is not settled: no other may begin there.
 async fn open_run(host: &Host, events: &Events, found: &OpenRun) -> HostEnd {
-    let OpenRun { run, operator, alive } = found;
+    let OpenRun { run, operator, alive, .. } = found;
     let (outcome, fault) = if *alive {
         let fault = Fault::new(FaultKind::Policy, format!("run {run} of {operator} is at work on this host"));
         (HostOutcome::Failed, fault.hint("wait until it has ended"))

@@ -31,6 +31,9 @@ pub const AHEAD_BYTES_MAX: u64 = 256 * 1024;
 /// Bytes of content in one frame.
 pub const CHUNK_BYTES: usize = 128 * 1024;
 
+/// After so many attempts to put everything back that failed, someone has to look.
+pub const ATTEMPTS_MAX: u32 = 3;
+
 /// From the controller to the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToAgent {
@@ -51,8 +54,19 @@ pub enum ToAgent {
     Cancel,
     /// Which witnesses are kept? Answered by `Witnesses`.
     AskWitnesses,
-    /// Settle the run that was found open: look at each resource, put back what is ours. Answered as `Unwind` is.
-    Recover,
+    /// Settle the run that was found open. Answered as `Unwind` is.
+    Recover(Settle),
+}
+
+/// How a run that was cut off is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Settle {
+    /// Look at each resource, put back what is ours. Refused once that was tried [`ATTEMPTS_MAX`] times in vain.
+    Back,
+    /// The same, however often it was tried: someone has looked, and says that it may work now.
+    BackAgain,
+    /// It stays as it is: someone has looked, and answers for it. Nothing is changed.
+    AsItIs,
 }
 
 /// How a plan or an apply begins.
@@ -165,6 +179,8 @@ pub struct OpenRun {
     pub operator: String,
     /// Whether its agent is still alive and holds the lock.
     pub alive: bool,
+    /// How often putting everything back was tried in vain.
+    pub attempts: u32,
 }
 
 /// How a task ended.

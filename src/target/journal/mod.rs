@@ -35,7 +35,7 @@ pub use fault::JournalFault;
 pub(in crate::target) use image::{copy_checked, times_of};
 pub use record::{Entry, Image, Opened};
 pub use store::{Store, Unsettled};
-pub use story::Status;
+pub use story::{Attempts, Status};
 pub use witnesses::WITNESSES_MAX;
 
 /// The journal of one run. It holds the host's lock until it is dropped.
@@ -167,11 +167,15 @@ impl Journal {
         self.write(&[Record::Undone { entry, how }])
     }
 
-    /// Putting everything back was tried without success. The journal stays open; how often that was.
-    pub fn attempted(&mut self, message: &str) -> Result<u32, JournalFault> {
+    /// Putting everything back was tried in vain. The journal stays open.
+    pub fn attempted(&mut self, message: &str) -> Result<(), JournalFault> {
         self.write(&[Record::Attempted { message: message.to_owned() }])?;
-        self.log.as_mut().map_or(Ok(()), Log::sync)?;
-        Ok(self.story.attempts)
+        self.sync()
+    }
+
+    /// Attempts to put everything back that were in vain.
+    pub fn attempts(&self) -> &Attempts {
+        &self.story.attempts
     }
 
     /// The entries and how far each has come, in the order in which they were armed.

@@ -54,6 +54,8 @@ pub struct Unsettled {
     pub operator: String,
     /// Whether its agent is at work.
     pub alive: bool,
+    /// How often putting everything back was tried in vain.
+    pub attempts: u32,
 }
 
 impl Store {
@@ -67,11 +69,17 @@ impl Store {
         if Lock::is_held(&self.lock_path())
             && let Some((run, operator)) = lock::holder(&self.lock_path())
         {
-            return Ok(Some(Unsettled { run, operator, alive: true }));
+            return Ok(Some(Unsettled { run, operator, alive: true, attempts: 0 }));
         }
+        self.first_open()
+    }
+
+    /// A run that was never settled, whoever holds the host.
+    fn first_open(&self) -> Result<Option<Unsettled>, JournalFault> {
         for folder in self.open_folders()? {
-            if let Some(Story { opened: Some(opened), closed: None, .. }) = read_story(&folder)? {
-                return Ok(Some(Unsettled { run: opened.run, operator: opened.operator, alive: false }));
+            if let Some(Story { opened: Some(opened), attempts, closed: None, .. }) = read_story(&folder)? {
+                let Opened { run, operator, .. } = opened;
+                return Ok(Some(Unsettled { run, operator, alive: false, attempts: attempts.count }));
             }
         }
         Ok(None)
@@ -175,15 +183,6 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    fn first_open(&self) -> Result<Option<Unsettled>, JournalFault> {
-        for folder in self.open_folders()? {
-            if let Some(Story { opened: Some(opened), .. }) = read_story(&folder)? {
-                return Ok(Some(Unsettled { run: opened.run, operator: opened.operator, alive: false }));
-            }
-        }
-        Ok(None)
     }
 
     fn open_folders(&self) -> Result<Vec<PathBuf>, JournalFault> {

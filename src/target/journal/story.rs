@@ -27,10 +27,19 @@ pub(super) struct Story {
     pub(super) entries: Vec<(Entry, Status)>,
     /// Handlers that are to be run.
     pub(super) woken: Vec<u32>,
-    /// How often putting everything back was tried without success.
-    pub(super) attempts: u32,
+    /// Attempts to put everything back that were in vain.
+    pub(super) attempts: Attempts,
     /// How it ended.
     pub(super) closed: Option<HostOutcome>,
+}
+
+/// Attempts to put everything back that were in vain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// How many.
+    pub count: u32,
+    /// What the last one left.
+    pub message: String,
 }
 
 /// A record that cannot follow those before it.
@@ -53,7 +62,9 @@ impl Story {
             Record::Missed { entry } => self.advance(*entry, Status::Missed)?,
             Record::Undone { entry, how } => self.advance(*entry, Status::Undone(how.clone()))?,
             Record::Notified { handlers, .. } => self.woken.extend(handlers),
-            Record::Attempted { .. } => self.attempts += 1,
+            Record::Attempted { message } => {
+                self.attempts = Attempts { count: self.attempts.count + 1, message: message.clone() };
+            }
             Record::Closed { outcome } => self.closed = Some(*outcome),
         }
         Ok(())
