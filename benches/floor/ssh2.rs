@@ -1,8 +1,8 @@
 //! The floor: for each host one libssh2 connection, one channel, and one command that reads its input. No host keys are
 //! looked up, nothing is parsed, nothing is recorded; what does more cannot well be faster.
 //!
-//! `floor-ssh2 KEY PORT THREADS FOLDER COMMAND <hosts`: FOLDER holds a file for each host, the command's input.
-//! `benches/run` starts it.
+//! `floor-ssh2 KEY PORT THREADS FOLDER COMMAND <hosts`: FOLDER holds a file for each host, the command's input. With `-`
+//! for the command it only logs in. `benches/run` starts it.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a measurement that cannot go on stops, and says why")]
 
@@ -74,6 +74,9 @@ impl Floor {
         session.set_tcp_stream(socket);
         session.handshake()?;
         session.userauth_pubkey_file("root", None, &self.key, None)?;
+        if self.command == "-" {
+            return Ok(session.disconnect(None, "done", None)?);
+        }
         let mut channel = session.channel_session()?;
         channel.exec(&self.command)?;
         channel.write_all(&input)?;

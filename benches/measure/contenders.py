@@ -1,6 +1,5 @@
 """Who is compared, and how each is started."""
 import dataclasses
-import pathlib
 
 from measure.hosts import addresses
 
@@ -31,6 +30,11 @@ class Contenders:
         self.peers = [name for name in peers if (venv / name / "bin").exists()]
         self.known |= {name: peers[name] for name in self.peers}
 
+    def must_have(self, peers):
+        missing = [name for name in peers if name not in self.known]
+        if missing:
+            raise SystemExit(f"not installed: {', '.join(missing)}; benches/run --setup installs them")
+
     def command(self, name, state, count):
         return self.known[name](state, count)
 
@@ -42,6 +46,10 @@ class Contenders:
             "-i", str(inventory or self.work.inventory(count)), "--store", str(self.folder / "record.db"),
             *(["--forks", str(self.forks)] if self.forks else []), *more,
         ])
+
+    def plain(self, arguments):
+        """Ours, without hosts."""
+        return Start([str(self.programs["rollbook"]), *arguments, "--store", str(self.folder / "record.db")])
 
     def script(self, _state, count):
         return self.floor("scripts", "sh -s", count)
@@ -60,7 +68,11 @@ class Contenders:
         ssh = ["ssh", *self.hosts.ssh(CURVE), "-p", str(self.hosts.port)]
         words = " ".join(ssh)
         one = f"exec {words} root@{{}} sh -s <{self.work.given}/scripts/{{}}"
-        return Start(["xargs", "-P", str(self.parallel), "-I{}", "sh", "-c", one], listed(count))
+        return self.each(["xargs", "-P", str(self.parallel), "-I{}", "sh", "-c", one], count)
+
+    def each(self, arguments, count):
+        """Something that reads the hosts' addresses."""
+        return Start(arguments, listed(count))
 
     def ansible(self, state, count, venv="ansible", **environment):
         ssh = f"-F none -o ControlMaster=auto -o ControlPersist=60s -o UserKnownHostsFile={self.hosts.known} -o LogLevel=ERROR"
@@ -97,6 +109,3 @@ class Contenders:
 def listed(count):
     return "".join(f"{host}\n" for host in addresses(count))
 
-
-def installed(folder, name):
-    return (pathlib.Path(folder) / "venv" / name / "bin").exists()

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 
+BASTION = "127.0.250.1"
 STATE = pathlib.Path("/var/lib/rollbook")
 SETTINGS = """\
 Port {port}
@@ -26,7 +27,6 @@ KbdInteractiveAuthentication no
 UsePAM no
 UseDNS no
 LogLevel ERROR
-MaxStartups 1000:30:2000
 PrintMotd no
 Subsystem sftp internal-sftp
 """
@@ -73,27 +73,33 @@ class Hosts:
         for name in ("host", "client"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", self.keys / name], check=True)
         public = " ".join((self.keys / "host.pub").read_text().split()[:2])
-        self.known.write_text("".join(f"[{host}]:{self.port} {public}\n" for host in addresses(most)))
+        known = [*addresses(most), BASTION]
+        self.known.write_text("".join(f"[{host}]:{self.port} {public}\n" for host in known))
         (self.keys / "sshd_config").write_text(SETTINGS.format(port=self.port, keys=self.keys))
         pathlib.Path("/run/sshd").mkdir(exist_ok=True)
         if not STATE.exists():
             STATE.mkdir(parents=True)
             self.made_state = True
 
-    def up(self, count, *settings):
+    def up(self, count):
         """Sees to it that so many listen."""
         new = [host for host in addresses(count) if host not in self.running]
         for host in new:
-            self.running[host] = self.spawn(host, self.port, settings)
+            self.running[host] = self.spawn(host, self.port)
         for host in new:
             self.wait_for(host, self.port)
+
+    def add(self, host, settings):
+        """One more, that no count has in it, with settings of its own."""
+        self.running[host] = self.spawn(host, self.port, settings)
+        self.wait_for(host, self.port)
 
     def spawn(self, host, port, settings=()):
         """One sshd. It dies with this process, however that ends."""
         box = self.box(host)
         (box / "home").mkdir(parents=True, exist_ok=True)
         (box / "state").mkdir(exist_ok=True)
-        options = [f"ListenAddress={host}:{port}", f"SetEnv=HOME={box}/home", *settings]
+        options = [f"ListenAddress={host}:{port}", f"SetEnv=HOME={box}/home", *(settings or ["MaxStartups=1000"])]
         sshd = ["/usr/sbin/sshd", "-D", "-e", "-f", str(self.keys / "sshd_config")]
         sshd += [word for option in options for word in ("-o", option)]
         script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import threading
@@ -16,20 +17,35 @@ class Memory(threading.Thread):
     """The most that a process and all below it have had resident at once, looked at every few milliseconds.
 
     What the kernel keeps of a process that has ended (ru_maxrss) begins with the size of the one that started it.
+    With few hosts, their agents are looked at too: the largest one counts.
     """
 
-    def __init__(self, pid):
+    FEW_HOSTS = 4
+
+    def __init__(self, pid, hosts):
         super().__init__(daemon=True)
-        self.pid, self.most_mib, self.ended = pid, 0.0, threading.Event()
+        self.pid, self.ended = pid, threading.Event()
+        self.sshds = [child.pid for child in hosts.running.values()]
+        self.most_mib, self.agent_mib = 0.0, 0.0
         self.start()
 
     def run(self):
         while not self.ended.wait(0.02):
             self.most_mib = max(self.most_mib, sum(map(resident_mib, tree(self.pid))))
+            if len(self.sshds) <= self.FEW_HOSTS:
+                agents = [pid for sshd in self.sshds for pid in tree(sshd) if is_agent(pid)]
+                self.agent_mib = max([self.agent_mib, *map(resident_mib, agents)])
 
 
 def tree(pid):
     return [pid] + [below for child in children(pid) for below in tree(int(child))]
+
+
+def is_agent(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().startswith("agent-")
+    except OSError:
+        return False
 
 
 def resident_mib(pid):
@@ -60,7 +76,7 @@ class Bench:
                 start.arguments, stdin=subprocess.PIPE, stdout=out, stderr=out, cwd=self.hosts.work,
                 env=environment | start.environment,
             )
-            memory = Memory(child.pid)
+            memory = Memory(child.pid, self.hosts)
             ending = threading.Timer(LIMIT_SECONDS, child.kill)
             ending.start()
             child.stdin.write(start.stdin.encode())
@@ -75,7 +91,8 @@ class Bench:
         self.hosts.settle()
         return {
             "name": name, "hosts": count, "wall": wall, "cpu": usage.ru_utime + usage.ru_stime,
-            "host_cpu": self.hosts.cpu() - before, "rss_mib": memory.most_mib, "code": child.returncode,
+            "host_cpu": self.hosts.cpu() - before, "rss_mib": memory.most_mib, "agent_mib": memory.agent_mib,
+            "code": child.returncode,
         }
 
     def keep(self, result):
@@ -135,19 +152,18 @@ def is_right(results):
     return all(result["right"] and result["code"] == 0 for result in results)
 
 
-def programs(root, folder, rollbook):
+def programs(root, folder, rollbook, is_built):
     """Builds what is measured, and copies it into the work folder."""
     build = ["cargo", "build", "--release", "--bin", "rollbook"]
     floor = ["cargo", "bench", "--no-run", "--bench", "floor-ssh2", "--bench", "floor-agent"]
-    built = {"rollbook": rollbook} if rollbook else executables(root, build)
-    built |= executables(root, floor)
+    built = {} if rollbook or is_built else executables(root, build)
+    built |= {} if is_built else executables(root, floor)
+    built |= {"rollbook": rollbook} if rollbook else {}
+    placed = {name: folder / "bin" / name for name in ("rollbook", "floor-ssh2", "floor-agent")}
     (folder / "bin").mkdir(parents=True, exist_ok=True)
-    placed = {}
     for name, file in built.items():
-        placed[name] = folder / "bin" / name
         placed[name].unlink(missing_ok=True)
-        placed[name].write_bytes(pathlib.Path(file).read_bytes())
-        placed[name].chmod(0o755)
+        shutil.copy(file, placed[name])
     return placed
 
 

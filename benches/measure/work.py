@@ -72,6 +72,11 @@ def script(host, number, top):
     return "\n".join(out) + "\n"
 
 
+def one_template(host, number, top):
+    """The script of one-template.yml."""
+    return FUNCTIONS + f"cd {top}\nput 0644 app.conf <<'END'\n{rendered(host, number, 1)}END\n"
+
+
 def plan(host, number, top):
     """For the bare agent: see floor/agent.rs."""
     out = [f"at 0 {top}\t\n"] + [f"directory {mode} {path}\t\n" for path, mode in DIRECTORIES]
@@ -97,7 +102,8 @@ class Work:
         shutil.copytree(HERE, self.given)
         (self.given / "files").mkdir()
         (self.given / "files/static.txt").write_text(STATIC)
-        for kind, write in (("scripts", script), ("plans", plan)):
+        inputs = {"scripts": script, "plans": plan, "one-template": one_template, "nothing": lambda *_: ""}
+        for kind, write in inputs.items():
             (self.given / kind).mkdir()
             for number, host in enumerate(addresses(most), 1):
                 (self.given / kind / host).write_text(write(host, number, self.hosts.tree(host)))
