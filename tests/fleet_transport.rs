@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{Controller, Host, Kind, host};
+use support::{Controller, Host, Kind, host, hosts};
 
 /// A line of an inventory: a host by its address, as it is known; how it is logged in is in `more`.
 fn entry(host: &Host, more: &str) -> String {
@@ -114,18 +114,9 @@ fn places_that_nothing_can_be_executed_from() {
 #[test]
 #[ignore = "needs the fleet: tests/run"]
 fn many_behind_one_bastion() {
-    let inner = [host(Kind::Inner), host(Kind::Inner), host(Kind::Inner)];
-    let mut lines = String::new();
-    for host in &inner {
-        for again in 0..8 {
-            let (name, config) = (&host.name, host.ssh_config.display());
-            lines += &format!(
-                "    {name}-{again}: {{transport: openssh, address: {name}, user: root, ssh_args: [-F, {config}]}}\n"
-            );
-        }
-    }
-    let controller = Controller::of_inventory(&inner[0], &lines);
+    let inner = hosts(Kind::Inner, 24);
+    let controller = Controller::of(&inner.iter().collect::<Vec<_>>());
     let steps = "  - debug: {msg: here}\n";
-    let said = controller.apply(controller.runbook(steps), &["--forks", "24", "--connect-timeout", "60"]).ended(0);
+    let said = controller.apply(controller.runbook(steps), &["--forks", "24"]).ended(0);
     said.with(": succeeded, 0 changed");
 }

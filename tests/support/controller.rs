@@ -86,6 +86,10 @@ impl<'a> Controller<'a> {
     pub(crate) fn start(&self, verb: &str, runbook: impl AsRef<Path>, more: &[&str]) -> Running {
         let mut command = self.command();
         command.arg(verb).arg(runbook.as_ref()).arg("-i").arg(self.path("inventory.yml")).args(more);
+        if !more.contains(&"--connect-timeout") {
+            // Many hosts on one machine: a busy one is not a dead one.
+            command.args(["--connect-timeout", "60"]);
+        }
         Running::of(command)
     }
 
