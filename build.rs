@@ -56,18 +56,20 @@ fn build_agent() -> PathBuf {
     let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
     let folder = Path::new(&variable("OUT_DIR")).join("agent");
     let target = variable("TARGET");
-    let own = env::vars_os().map(|(name, _)| name).filter(|name| {
+    let told = env::vars_os().map(|(name, _)| name).filter(|name| {
         let name = name.to_string_lossy();
         name.starts_with("CARGO_FEATURE_") || name.starts_with("CARGO_CFG_")
     });
     let mut cargo = Command::new(variable("CARGO"));
-    for name in own {
+    for name in told {
         cargo.env_remove(name);
     }
     // docs/decisions/agent-size.md
-    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    let flags: Vec<&str> =
-        flags.split('\u{1f}').filter(|flag| !flag.is_empty()).chain(["-Crelocation-model=static"]).collect();
+    let given = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join("src/bin/rollbook-agent.ld");
+    let own = ["-Crelocation-model=static".to_owned(), format!("-Clink-arg=-Wl,-T,{}", script.display())];
+    let flags: Vec<String> =
+        given.split('\u{1f}').filter(|flag| !flag.is_empty()).map(str::to_owned).chain(own).collect();
     let status = cargo
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .args(["build", "--locked", "--bin", "rollbook-agent", "--no-default-features", "--profile", "agent"])
