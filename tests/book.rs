@@ -1,6 +1,9 @@
 //! The record by the program itself: listed, told, verified, and what an edit of it costs.
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
 
+#[path = "turn/mod.rs"]
+mod turn;
+
 use std::{
     fs,
     io::Read,
@@ -14,11 +17,13 @@ use serde_json::Value;
 /// A controller with a record of two runs on this machine.
 struct Desk {
     folder: tempfile::TempDir,
+    _turn: turn::Turn,
 }
 
 impl Desk {
     fn new() -> Desk {
-        let desk = Desk { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let desk = Desk { folder, _turn: turn::take() };
         let steps = "- copy: {content: \"{{ params.text }}\\n\", dest: \"{{ params.root }}/file\"}\n\
                      - {fail: {msg: \"over \\e[31mred\\e[0m\"}, when: params.fail}\n";
         let params = "{root: {type: string, required: true}, text: {type: string, default: a}, \

@@ -1,7 +1,10 @@
 //! Hostile and broken targets: each harms itself alone, in bounded time and memory, and is told clearly.
 //!
 //! The system's ssh is replaced by a script that plays the targets: evil ones say what their name promises, and good
-//! ones run the command line on this machine.
+//! ones run the command line on this machine, one after the other.
+
+#[path = "turn/mod.rs"]
+mod turn;
 
 use std::{
     fs,
@@ -16,7 +19,7 @@ const SSH: &str = r#"#!/bin/sh
 while [ $# -gt 2 ]; do shift; done
 magic() { printf '\000ROLLBOOK-AGENT\n'; }
 case $1 in
-  good*) exec /bin/sh -c "$2" ;;
+  good*) exec flock "$HOME" /bin/sh -c "$2" ;;
   endless) exec head -c 10737418240 /dev/zero ;;
   lineless) exec tr '\0' 'x' </dev/zero ;;
   banner) head -c 1048576 /dev/zero | tr '\0' 'b'; magic; sleep 5 ;;
@@ -27,7 +30,7 @@ case $1 in
   mute) magic; exec sleep 60 ;;
   gone) exit 0 ;;
   refuses) echo "Permission denied (publickey)." >&2; exit 255 ;;
-  noisy) printf 'Welcome!\r\nto this host\n'; yes 'I talk on stderr' | head -c 3000000 >&2; exec /bin/sh -c "$2" ;;
+  noisy) printf 'Welcome!\r\nto this host\n'; yes 'I talk on stderr' | head -c 3000000 >&2; exec flock "$HOME" /bin/sh -c "$2" ;;
   escapes) printf '\033]0;owned\007\033[2J' >&2; exit 1 ;;
 esac
 "#;
@@ -43,6 +46,7 @@ struct Outcome {
 }
 
 fn apply(hosts: &[&str]) -> Outcome {
+    let _turn = turn::take();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name);
     let bin = path("bin");
@@ -70,7 +74,7 @@ fn watched(runbook: &Path, inventory: &Path, home: &Path, bin: &Path) -> Outcome
         .arg(runbook)
         .arg("-i")
         .arg(inventory)
-        .args(["--yes", "--connect-timeout", "3", "--store"])
+        .args(["--yes", "--connect-timeout", "6", "--store"])
         .arg(home.join("record.db"))
         .env("PATH", search)
         .env("HOME", home)

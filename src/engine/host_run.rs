@@ -93,6 +93,7 @@ pub struct HostRun {
 #[derive(Debug, Default)]
 struct OpenTask {
     item: Option<Arc<Data>>,
+    /// What a plan has told of it already.
     deeds: Vec<DeedReport>,
 }
 
@@ -309,11 +310,11 @@ impl HostRun {
 
     fn done(&mut self, no: TaskNo, report: DeedReport, took_us: u64) {
         let Some(step) = self.labels.get(&no).cloned() else { return };
-        if let Some(open) = self.open.get_mut(&no) {
-            open.deeds.push(report.clone());
-        }
         // A plan tells deeds so that are too many for one message: nothing is done.
         if self.job.mode == Mode::Plan {
+            if let Some(open) = self.open.get_mut(&no) {
+                open.deeds.push(report);
+            }
             return;
         }
         self.tell(Event::DeedDone { host: self.host.name.clone(), step, report, took_us });
@@ -324,7 +325,8 @@ impl HostRun {
         if self.raws.front().is_some_and(|(no, ..)| *no == end.no) {
             self.raws.pop_front();
         }
-        let deeds = [open.deeds, end.deeds.clone()].concat();
+        let mut deeds = open.deeds;
+        deeds.extend_from_slice(&end.deeds);
         let known = self.job.mode == Mode::Apply || results::is_foreseen(end.outcome, &deeds);
         let result = known.then(|| results::of_task(&end));
         let failed = end.outcome == StepOutcome::Failed;

@@ -229,7 +229,7 @@ pub struct HostConnected {
 pub struct StepEnd {
     /// How.
     pub outcome: StepOutcome,
-    /// What was done; in a plan, what would be.
+    /// In a plan: what would be done. In an apply every deed has come as an event of its own.
     pub deeds: Vec<DeedReport>,
     /// What its command printed, if it ran one.
     pub output: Option<Output>,

@@ -5,6 +5,8 @@
 mod sshd;
 #[path = "../laws/tree.rs"]
 mod tree;
+#[path = "../turn/mod.rs"]
+mod turn;
 
 use std::{
     fs,
@@ -41,11 +43,13 @@ f 0644 /untouched "as ever\n"
 /// A folder to change, and a controller with a record and an inventory of its own.
 struct Stage {
     folder: tempfile::TempDir,
+    _turn: turn::Turn,
 }
 
 impl Stage {
     fn new(hosts: &str) -> Stage {
-        let stage = Stage { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let stage = Stage { folder, _turn: turn::take() };
         fs::create_dir(stage.root()).unwrap();
         tree::build(&stage.root(), BEFORE);
         fs::write(stage.path("inventory.yml"), format!("all:\n  hosts:\n{hosts}")).unwrap();
@@ -146,26 +150,29 @@ fn a_plan_is_true_and_a_second_run_rests() {
     assert_eq!(differences(&before, &Tree::read(&stage.root())), [] as [String; 0], "a plan writes nothing");
     let coming = stage.run("plan", &["--exit-code", "--set", "fail=false"]);
     assert_eq!(coming.status.code(), Some(10), "{}", words(&coming));
-    let planned = deeds(&words(&plan), "step_ended");
+    let planned = deeds(&words(&plan));
     let applied = stage.run("apply", &["--yes", "--json", "--set", "fail=false"]);
     assert_eq!(applied.status.code(), Some(0), "{}", words(&applied));
-    assert_eq!(planned, deeds(&words(&applied), "step_ended"), "what was planned is what was done");
+    assert_eq!(planned, deeds(&words(&applied)), "what was planned is what was done");
     let done = Tree::read(&stage.root());
     assert!(done.text().contains("/never"), "{}", done.text());
     // The ninth step is a command without a guard: it runs each time, and nothing else does.
     let again = stage.run("apply", &["--yes", "--json", "--set", "fail=false"]);
     assert_eq!(again.status.code(), Some(0), "{}", words(&again));
-    let acts: Vec<Value> = deeds(&words(&again), "step_ended");
+    let acts: Vec<Value> = deeds(&words(&again));
     assert!(acts.iter().all(|deed| deed.get("act").is_some()) && acts.len() == 1, "{acts:?}");
     assert_eq!(differences(&done, &Tree::read(&stage.root())), [] as [String; 0], "the second run changes nothing");
 }
 
-/// The deeds of all events of a kind in JSON lines, those of the numbered users and modes included.
-fn deeds(lines: &str, event: &str) -> Vec<Value> {
+/// The deeds of a run in JSON lines: a plan tells them with the end of each step, an apply one by one.
+fn deeds(lines: &str) -> Vec<Value> {
     let events = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     events
-        .filter(|found| found["event"] == event)
-        .flat_map(|found| found["end"]["deeds"].as_array().cloned().unwrap_or_default())
+        .flat_map(|found| match found["event"].as_str() {
+            Some("step_ended") => found["end"]["deeds"].as_array().cloned().unwrap_or_default(),
+            Some("deed_done") => vec![found["report"].clone()],
+            _ => Vec::new(),
+        })
         .map(|report| report["deed"].clone())
         .collect()
 }
