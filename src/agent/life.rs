@@ -49,8 +49,12 @@ impl<W: Write> Run<'_, W> {
         let running = self.machine.probe.running().clone();
         self.voice.say(FromAgent::Started(task.no));
         let (mut trial, mut attempts) = (Trial::default(), 0);
-        let outcome = if task.only_if_notified && !self.woken.contains(&task.no.step) {
-            trial.message = Some("it was not notified".into());
+        let left_out = match self.left_out() {
+            None if task.only_if_notified && !self.woken.contains(&task.no.step) => Some("it was not notified"),
+            why => why,
+        };
+        let outcome = if let Some(why) = left_out {
+            trial.message = Some(why.into());
             StepOutcome::Skipped
         } else {
             running.set_deadline(task.timeout_s.map(|limit| started + Duration::from_secs(limit)));

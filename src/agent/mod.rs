@@ -3,6 +3,7 @@
 //! One thread does everything, one thing after the other; another one listens, so that a cancellation and the loss of
 //! the controller reach what runs at once.
 
+mod block;
 mod deeds;
 mod facts;
 mod inbox;

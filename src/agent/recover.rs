@@ -43,7 +43,7 @@ fn settle<W: Write>(machine: &Machine, voice: &mut Voice<W>, journal: &mut Journ
 fn go_back<W: Write>(machine: &Machine, voice: &mut Voice<W>, journal: &mut Journal) -> Closed {
     let probe = &machine.probe;
     probe.running().shield();
-    let settled = WayBack::of(probe, &Blobs::default(), journal, voice).go();
+    let settled = WayBack::of(probe, &Blobs::default(), journal, voice).go(0);
     // What the agent that was cut off had left to the kernel is brought onto the disk with the rest.
     rustix::fs::sync();
     let (outcome, left) = settled.settle(journal, probe);

@@ -6,9 +6,10 @@ use std::{
 };
 
 use crate::{
-    agent::{Machine, inbox::Inbox, recover, voice::Voice},
+    agent::{Machine, block::Block, inbox::Inbox, recover, voice::Voice},
     model::{
         event::{Counts, HostOutcome, Mode, StepOutcome},
+        runbook::Mark,
         strategy::OnFailure,
     },
     resources::view::Overlay,
@@ -31,7 +32,12 @@ pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &M
             ToAgent::AskWitnesses => tell_witnesses(machine, &mut voice),
             ToAgent::Recover(how) => recover::recover(machine, &mut voice, how),
             // Sent ahead for a run that has ended already.
-            ToAgent::Blob(_) | ToAgent::Task(_) | ToAgent::Close { .. } | ToAgent::Unwind | ToAgent::Cancel => {}
+            ToAgent::Blob(_)
+            | ToAgent::Task(_)
+            | ToAgent::Mark(_)
+            | ToAgent::Close { .. }
+            | ToAgent::Unwind
+            | ToAgent::Cancel => {}
         }
     }
     Ok(())
@@ -70,9 +76,12 @@ pub(super) struct Run<'a, W> {
     pub(super) overlay: Overlay,
     /// Handlers that are to be run.
     pub(super) woken: BTreeSet<u32>,
-    /// How often the deeds that are done have changed something, by task: for the counts.
+    /// The blocks that the task at hand stands in, the innermost last.
+    pub(super) blocks: Vec<Block>,
     pub(super) counts: Counts,
     on_failure: OnFailure,
+    /// Whether it went on after a failure that nothing rescued.
+    went_on: bool,
 }
 
 /// Why a run does not go on.
@@ -108,8 +117,10 @@ impl<'a, W: Write> Run<'a, W> {
             blobs,
             overlay: Overlay::default(),
             woken: BTreeSet::new(),
+            blocks: Vec::new(),
             counts: Counts::default(),
             on_failure: open.on_failure,
+            went_on: false,
         };
         run.go();
     }
@@ -140,14 +151,21 @@ impl<'a, W: Write> Run<'a, W> {
                 ToAgent::Task(task) => {
                     let end = self.live(&task);
                     self.count(end.outcome);
-                    // A plan goes on: it tells all that it can find.
-                    let failed = end.outcome == StepOutcome::Failed && self.journal.is_some();
+                    let failed = end.outcome == StepOutcome::Failed;
                     let why = end.message.clone().unwrap_or_default();
                     self.tell_end(end);
-                    if failed && self.on_failure != OnFailure::Continue {
+                    if failed
+                        && let Err(why) = self.fails(why)
+                        && self.is_over()
+                    {
                         return End::Failed(why);
                     }
                 }
+                ToAgent::Mark(mark) => match self.mark(mark) {
+                    Err(why) if self.is_over() => return End::Failed(why),
+                    _ if mark == Mark::End => self.voice.say(FromAgent::BlockEnded),
+                    _ => {}
+                },
                 ToAgent::Close { witness } => return End::Close(witness),
                 ToAgent::Unwind => return End::Back("the controller asked for it".into()),
                 ToAgent::Cancel => return End::Back("the run was cancelled".into()),
@@ -157,6 +175,13 @@ impl<'a, W: Write> Run<'a, W> {
                 }
             }
         }
+    }
+
+    /// Something failed that nothing rescues: whether that is the run's end. A plan goes on: it tells all that it can
+    /// find.
+    fn is_over(&mut self) -> bool {
+        self.went_on = true;
+        self.journal.is_some() && self.on_failure != OnFailure::Continue
     }
 
     /// Tells how a task ended. What does not fit into one message comes before it, as deeds do in an apply.
@@ -188,7 +213,7 @@ impl<'a, W: Write> Run<'a, W> {
     /// Everything is done: it becomes final.
     fn close(mut self, witness: Option<&crate::model::witness::Witness>) {
         // It went on after a failure, as it was told to.
-        let outcome = if self.counts.failed > 0 { HostOutcome::Failed } else { HostOutcome::Succeeded };
+        let outcome = if self.went_on { HostOutcome::Failed } else { HostOutcome::Succeeded };
         let probe = &self.machine.probe;
         match self.journal.as_mut().map(|journal| journal.close(probe, outcome, witness)) {
             None | Some(Ok(())) => self.say_closed(outcome, None),

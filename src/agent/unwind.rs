@@ -25,7 +25,7 @@ impl<W: Write> Run<'_, W> {
         let Some(mut journal) = self.journal.take() else {
             return self.say_closed(HostOutcome::Failed, Some(why));
         };
-        let settled = WayBack::of(probe, &self.blobs, &mut journal, self.voice).go();
+        let settled = WayBack::of(probe, &self.blobs, &mut journal, self.voice).go(0);
         self.counts.undone += settled.undone;
         let (outcome, left) = settled.settle(&mut journal, probe);
         drop(journal);
@@ -67,8 +67,13 @@ impl Settled {
         }
     }
 
+    /// Whether all is as it was before, but for commands that have no undo.
+    pub(super) fn is_back(&self) -> bool {
+        self.failed.is_empty() && self.drifted.is_empty()
+    }
+
     /// What is not as it was before.
-    fn left(&self) -> Option<String> {
+    pub(super) fn left(&self) -> Option<String> {
         let told = |what: &str, names: &[String]| {
             let few = names[..names.len().min(NAMES_TOLD)].join(", ");
             match names.len().saturating_sub(NAMES_TOLD) {
@@ -130,13 +135,13 @@ impl<'a, W: Write> WayBack<'a, W> {
 }
 
 impl<W: Write> WayBack<'_, W> {
-    /// Goes all the way. What fails does not keep the rest from being put back. Changes that were put back already are
+    /// Goes all the way to the entry of that number. What fails does not keep the rest from being put back. Changes that were put back already are
     /// looked at again: the power may have gone before that was on the disk. Acts are believed.
-    pub(super) fn go(mut self) -> Settled {
+    pub(super) fn go(mut self, first: u32) -> Settled {
         let mut settled = Settled::default();
         let is_open = |entry: &Entry, status: &Status| {
             let done = matches!(status, Status::Undone(Undone::Undone | Undone::AlreadyBefore));
-            !done || matches!(entry.deed, Deed::Change(_))
+            entry.no >= first && (!done || matches!(entry.deed, Deed::Change(_)))
         };
         let all = self.journal.entries();
         let todo: Vec<(Entry, Status)> =

@@ -45,7 +45,10 @@ pub(crate) fn label(runbook: &Runbook, checkout: &Checkout) -> RunbookLabel {
 }
 
 /// The git checkout that a runbook is in. Git is asked in the background: it may have many files to look at.
-pub(crate) struct Checkout(LazyLock<(Option<String>, bool), Box<dyn FnOnce() -> (Option<String>, bool) + Send>>);
+pub(crate) struct Checkout(LazyLock<State, Box<dyn FnOnce() -> State + Send>>);
+
+/// The commit, and whether there were uncommitted changes.
+type State = (Option<String>, bool);
 
 impl Checkout {
     /// Begins to ask.
@@ -57,13 +60,13 @@ impl Checkout {
     }
 
     /// The commit, and whether there were uncommitted changes. Nothing where there is no git, or no repository.
-    fn found(&self) -> (Option<String>, bool) {
+    fn found(&self) -> State {
         self.0.clone()
     }
 }
 
 /// The repository's own settings must not start programs.
-fn ask_git(folder: &Path) -> Option<(Option<String>, bool)> {
+fn ask_git(folder: &Path) -> Option<State> {
     let output = Command::new("git")
         .arg("-C")
         .arg(folder)

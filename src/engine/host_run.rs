@@ -21,6 +21,7 @@ use crate::{
         facts::Facts,
         ids::{HostName, StepId, TaskNo},
         inventory::Host,
+        runbook::Mark,
         state::Content,
         strategy::OnFailure,
     },
@@ -77,6 +78,10 @@ pub struct HostRun {
     host: Arc<Host>,
     scope: Scope,
     cursor: usize,
+    /// So many of the runbook's marks were sent.
+    marks: usize,
+    /// Blocks whose end was sent, and whose agent has not said how they ended.
+    ending: usize,
     /// The first step that may not be sent yet.
     barrier: usize,
     phase: Phase,
@@ -86,6 +91,8 @@ pub struct HostRun {
     raws: VecDeque<(TaskNo, String, u64)>,
     counts: Counts,
     fault: Option<Fault>,
+    /// A failure in a block: it may be rescued.
+    caught: Option<Fault>,
     orders: Vec<Order>,
 }
 
@@ -107,6 +114,8 @@ impl HostRun {
             host,
             scope,
             cursor: 0,
+            marks: 0,
+            ending: 0,
             barrier,
             phase: Phase::Working,
             labels: HashMap::new(),
@@ -115,6 +124,7 @@ impl HostRun {
             raws: VecDeque::new(),
             counts: Counts::default(),
             fault: None,
+            caught: None,
             orders: Vec::new(),
         }
     }
@@ -132,6 +142,10 @@ impl HostRun {
             FromAgent::Started(no) => self.started(no),
             FromAgent::Done { no, report, took_us } => self.done(no, *report, took_us),
             FromAgent::Ended(end) => self.ended(*end),
+            FromAgent::BlockEnded => {
+                self.ending = self.ending.saturating_sub(1);
+                self.advance();
+            }
             FromAgent::Undone { no, report, how } => self.undone(no, *report, how),
             FromAgent::Need(content) => self.orders.push(Order::Content(content)),
             FromAgent::Closed(closed) => self.closed(closed),
@@ -220,6 +234,7 @@ impl HostRun {
     fn advance(&mut self) {
         while self.phase == Phase::Working && self.raws.is_empty() && self.cursor < self.barrier {
             let job = Arc::clone(&self.job);
+            self.mark(&job);
             let Some(step) = job.step(self.cursor) else { break };
             if !job.chooses(self.cursor, step) {
                 self.cursor += 1;
@@ -229,7 +244,7 @@ impl HostRun {
             match task::render(&job, step, no, &self.scope) {
                 Rendered::Work(prepared) => {
                     let raw = prepared.iter().any(|item| matches!(item.work, Work::Raw { .. }));
-                    if raw && !self.open.is_empty() {
+                    if raw && !(self.open.is_empty() && self.ending == 0) {
                         return;
                     }
                     self.gather(no.step, step.id.clone(), step.each.is_some(), prepared.len());
@@ -241,12 +256,26 @@ impl HostRun {
             }
             self.cursor += 1;
         }
+        if self.phase == Phase::Working && self.raws.is_empty() {
+            self.mark(&Arc::clone(&self.job));
+        }
         self.next_raw();
         self.close_when_done();
     }
 
+    /// Tells the agent where blocks begin, change and end.
+    fn mark(&mut self, job: &Job) {
+        while let Some((_, mark)) = job.runbook.marks.get(self.marks).filter(|(at, _)| *at <= self.cursor) {
+            self.marks += 1;
+            if job.needs_agent() {
+                self.orders.push(Order::Tell(ToAgent::Mark(*mark)));
+                self.ending += usize::from(*mark == Mark::End);
+            }
+        }
+    }
+
     fn close_when_done(&mut self) {
-        if self.phase != Phase::Working || !self.open.is_empty() {
+        if self.phase != Phase::Working || !self.open.is_empty() || self.ending > 0 {
             return;
         }
         let is_done = self.job.step(self.cursor).is_none();
@@ -355,7 +384,12 @@ impl HostRun {
         }
         let name = self.labels.get(&no).map_or("a step", |label| label.name.as_str());
         let message = message.unwrap_or_else(|| "failed".to_owned());
-        self.fault.get_or_insert(Fault::new(FaultKind::Failed, format!("{name}: {message}")));
+        let fault = Fault::new(FaultKind::Failed, format!("{name}: {message}"));
+        if self.job.runbook.is_in_block(no.step as usize) {
+            self.caught.get_or_insert(fault);
+            return;
+        }
+        self.fault.get_or_insert(fault);
         // A plan tells everything that it can find.
         if self.job.mode == Mode::Apply && !self.goes_on() {
             self.phase = Phase::Failing;
@@ -452,6 +486,9 @@ impl HostRun {
     }
 
     fn closed(&mut self, closed: Closed) {
+        if closed.outcome != HostOutcome::Succeeded && self.fault.is_none() {
+            self.fault = self.caught.take();
+        }
         if let Some(message) = closed.message {
             let kind = if self.labels.is_empty() { FaultKind::Policy } else { FaultKind::Failed };
             match &mut self.fault {

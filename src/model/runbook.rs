@@ -43,8 +43,10 @@ pub struct Runbook {
     pub params: BTreeMap<String, Param>,
     /// Plain names for templates; may refer to params, host, groups, facts and to vars above them.
     pub vars: Vec<(String, Node)>,
-    /// The work.
+    /// The work, the steps of blocks among it.
     pub steps: Vec<Step>,
+    /// Where blocks begin, change and end: each before the step of that number, in the order in which they are met.
+    pub marks: Vec<(usize, Mark)>,
     /// What runs at the end if a changed step notified it.
     pub handlers: Vec<Step>,
     /// What looks at a host when its batch has done all that (`strategy: {verify: …}`).
@@ -68,6 +70,31 @@ impl Runbook {
     pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().chain(&self.handlers).chain(&self.verify)
     }
+
+    /// Whether the step of that number stands in a block.
+    pub fn is_in_block(&self, number: usize) -> bool {
+        let before = self.marks.iter().take_while(|(at, _)| *at <= number);
+        let (begun, ended) = before.fold((0, 0), |(begun, ended), (_, mark)| match mark {
+            Mark::Begin => (begun + 1, ended),
+            Mark::End => (begun, ended + 1),
+            Mark::Rescue | Mark::Always => (begun, ended),
+        });
+        begun > ended
+    }
+}
+
+/// What happens to a block between two steps. Blocks can be nested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// A block begins.
+    Begin,
+    /// Its `rescue` begins.
+    Rescue,
+    /// Its `always` begins.
+    Always,
+    /// It ends.
+    End,
 }
 
 /// A step kind as the language knows it.

@@ -96,7 +96,7 @@ pub struct HostView<'a> {
 }
 
 /// What earlier steps of a plan would have done. Empty in an apply.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Overlay {
     states: HashMap<Resource, State>,
     blurred: bool,

@@ -1,5 +1,6 @@
 //! A runbook's file to its model. The format's reference is docs/runbook-format.md.
 
+mod block;
 mod params;
 mod step;
 mod strategy;
@@ -17,20 +18,11 @@ use crate::{
     syntax::yaml,
 };
 
+use block::Outline;
 pub use params::{Bound, bind_params};
 
 /// Names that a variable cannot have: templates find other things under them.
 const RESERVED: [&str; 8] = ["params", "vars", "host", "groups", "facts", "steps", "item", "loop"];
-
-/// Keys that later versions will know.
-const LATER: [(&str, &str); 6] = [
-    ("block", "savepoints"),
-    ("rescue", "savepoints"),
-    ("always", "savepoints"),
-    ("run_once", "run_once"),
-    ("delegate_to", "delegation"),
-    ("throttle", "throttling"),
-];
 
 /// Reads and checks a runbook. `kinds` are the step kinds that there are. All faults are given, in the order of the
 /// file.
@@ -53,7 +45,8 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> Result<Runbook, Faul
     let vars = fields.read("vars", read_vars).unwrap_or_default();
     let (strategy, verify) = fields.read("strategy", |node| strategy::read(node, kinds)).unwrap_or_default();
     let (steps, handlers) = (fields.required("steps"), fields.value("handlers"));
-    let steps = steps.map(|node| step::list(node, kinds, &mut fields.faults)).unwrap_or_default();
+    let Outline { steps, marks, .. } =
+        steps.map(|node| Outline::read(node, kinds, &mut fields.faults)).unwrap_or_default();
     let sound = fields.faults.0.len();
     let handlers = handlers.map(|node| step::list(node, kinds, &mut fields.faults)).unwrap_or_default();
     let handlers_are_whole = fields.faults.0.len() == sound;
@@ -75,6 +68,7 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> Result<Runbook, Faul
         params,
         vars,
         steps,
+        marks,
         handlers,
     });
     fields.finish(runbook)

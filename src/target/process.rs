@@ -63,6 +63,11 @@ impl Running {
         self.set_deadline(None);
     }
 
+    /// The way back of a block has ended; the run goes on.
+    pub fn unshield(&self) {
+        self.0.shielded.store(false, Ordering::SeqCst);
+    }
+
     /// A new plan or apply begins.
     pub fn resume(&self) {
         self.0.cancelled.store(false, Ordering::SeqCst);

@@ -13,7 +13,7 @@ use crate::{
         event::{Counts, HostOutcome, Mode, Output, StepOutcome, Undone},
         facts::Facts,
         ids::{RunId, TaskNo},
-        runbook::Retry,
+        runbook::{Mark, Retry},
         state::Content,
         strategy::OnFailure,
     },
@@ -43,6 +43,8 @@ pub enum ToAgent {
     Blob(BlobChunk),
     /// One thing to do. Tasks are done in the order in which they come.
     Task(Box<Task>),
+    /// The tasks that come are another part of a block. An end is answered by `BlockEnded`, unless the run fails with it.
+    Mark(Mark),
     /// No more tasks. An apply becomes final: its journal is closed. Answered by `Closed`.
     Close {
         /// The head of the record's chain, kept on the target as a witness.
@@ -138,6 +140,8 @@ pub enum FromAgent {
     },
     /// A task has ended.
     Ended(Box<TaskEnd>),
+    /// A block has ended: whole, or rescued.
+    BlockEnded,
     /// A deed was undone, or could not be.
     Undone {
         /// The task that had done it.

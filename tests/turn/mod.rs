@@ -3,13 +3,13 @@
 use std::{fs, thread, time::Duration};
 
 /// The only one that applies something here, until it is dropped.
-pub struct Turn {
+pub(crate) struct Turn {
     _file: fs::File,
 }
 
 /// Waits for a turn, for some minutes at most.
 #[track_caller]
-pub fn take() -> Turn {
+pub(crate) fn take() -> Turn {
     // Others' files cannot be opened to write in /tmp.
     let name = format!("rollbook-tests-{}.lock", rustix::process::geteuid().as_raw());
     let file = fs::File::create(std::env::temp_dir().join(name)).expect("a lock can be made");

@@ -8,8 +8,14 @@ use crate::{
         node::{Entry, Node, Value},
         runbook::{KindWord, Placed, Retry, Step},
     },
-    syntax::runbook::{LATER, is_identifier, read_vars},
+    syntax::runbook::{is_identifier, read_vars},
 };
+
+/// Keys that later versions will know.
+const LATER: [&str; 3] = ["run_once", "delegate_to", "throttle"];
+
+/// Keys that make a block of steps.
+const OF_BLOCKS: [&str; 3] = ["block", "rescue", "always"];
 
 /// What a step may have beside its kind.
 const KEYS: [&str; 13] = [
@@ -30,15 +36,22 @@ const KEYS: [&str; 13] = [
 
 /// Reads a list of steps; those that are wrong are told, and left out.
 pub(super) fn list(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Vec<Step> {
-    let Value::List(items) = &node.value else {
-        let fault = Fault::input(format!("expected a list of steps, and this is {}", node.what())).at(&node.place);
-        faults.push(fault.hint("begin each step with a dash"));
-        return Vec::new();
-    };
+    let items = items(node, faults).unwrap_or_default();
     items.iter().filter_map(|item| faults.keep(read(item, kinds))).collect()
 }
 
-fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
+/// The items of a list of steps.
+pub(super) fn items<'n>(node: &'n Node, faults: &mut Faults) -> Option<&'n [Node]> {
+    if let Value::List(items) = &node.value {
+        return Some(items);
+    }
+    let fault = Fault::input(format!("expected a list of steps, and this is {}", node.what())).at(&node.place);
+    faults.push(fault.hint("begin each step with a dash"));
+    None
+}
+
+/// Reads a step.
+pub(super) fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
     let mut fields = Fields::of(node, "a step")?;
     let kind = kind_of(node, kinds, &mut fields.faults);
     if let Some((kind, entry)) = kind {
@@ -51,7 +64,7 @@ fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
             fields.faults.push(fault);
         });
     }
-    for (key, _) in LATER {
+    for key in LATER.iter().chain(&OF_BLOCKS) {
         fields.value(key);
     }
     if let Some(register) = fields.value("register") {
@@ -108,15 +121,18 @@ fn kind_of<'a>(node: &'a Node, kinds: &'a [KindWord], faults: &mut Faults) -> Op
         faults.push(Fault::input(message).at(&entry.key_place).hint("make two steps of it"));
         return None;
     }
-    let is_later = |entry: &Entry| LATER.iter().any(|(key, _)| *key == entry.key);
-    if first.is_none() && !entries.iter().any(is_later) {
-        faults.push(no_kind(node, entries, kinds));
-    }
+    let told = faults.0.len();
     for entry in entries {
-        if let Some((key, what)) = LATER.iter().find(|(key, _)| *key == entry.key) {
-            let message = format!("`{key}` is not supported yet ({what} are to come)");
-            faults.push(Fault::input(message).at(&entry.key_place));
-        }
+        let message = match &*entry.key {
+            "block" => "a block stands among `steps`, and not here".to_owned(),
+            key if OF_BLOCKS.contains(&key) => format!("`{key}` stands beside `block`, and there is none"),
+            key if LATER.contains(&key) => format!("`{key}` is not supported yet"),
+            _ => continue,
+        };
+        faults.push(Fault::input(message).at(&entry.key_place));
+    }
+    if first.is_none() && faults.0.len() == told {
+        faults.push(no_kind(node, entries, kinds));
     }
     first
 }
@@ -186,7 +202,7 @@ fn read_id(node: &Node) -> Result<StepId, Fault> {
     Ok(StepId(text.value.into()))
 }
 
-fn conditions(node: &Node) -> Result<Vec<Placed<String>>, Faults> {
+pub(super) fn conditions(node: &Node) -> Result<Vec<Placed<String>>, Faults> {
     match &node.value {
         Value::Bool(truth) => Ok(vec![Placed { value: truth.to_string(), place: node.place.clone() }]),
         Value::List(items) => {
@@ -227,14 +243,14 @@ pub(super) fn duration_ms(node: &Node) -> Result<u64, Fault> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms)).ok_or_else(wrong)
 }
 
-fn pairs(node: &Node) -> Result<Vec<(String, Node)>, Faults> {
+pub(super) fn pairs(node: &Node) -> Result<Vec<(String, Node)>, Faults> {
     let entries = node.as_map().ok_or_else(|| {
         Fault::input(format!("expected a mapping of names to texts, and this is {}", node.what())).at(&node.place)
     })?;
     Ok(entries.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect())
 }
 
-fn tags(node: &Node) -> Result<Vec<String>, Faults> {
+pub(super) fn tags(node: &Node) -> Result<Vec<String>, Faults> {
     let texts = decode::texts(node)?;
     let words = texts.iter().flat_map(|text| text.value.split(',')).map(|tag| tag.trim().to_owned());
     Ok(words.filter(|tag| !tag.is_empty()).collect())
