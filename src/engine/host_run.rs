@@ -1,5 +1,7 @@
 //! The state machine of one host: it hears what the host says and tells what to do next. No I/O, no clock.
 
+mod failure;
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
@@ -8,7 +10,7 @@ use std::{
 use serde_json::Value as Data;
 
 use crate::{
-    base::{Fault, FaultKind, Faults},
+    base::{Fault, FaultKind},
     engine::{
         job::Job,
         outcome,
@@ -23,9 +25,8 @@ use crate::{
         inventory::Host,
         runbook::Mark,
         state::Content,
-        strategy::OnFailure,
     },
-    render::{Pending, Scope},
+    render::Scope,
     wire::message::{Closed, FromAgent, TaskEnd, ToAgent},
 };
 
@@ -375,82 +376,6 @@ impl HostRun {
             self.fail(no, message);
         }
         self.advance();
-    }
-
-    /// A step has failed on the agent, which goes on to undo by itself.
-    fn fail(&mut self, no: TaskNo, message: Option<String>) {
-        if self.phase != Phase::Working {
-            return;
-        }
-        let name = self.labels.get(&no).map_or("a step", |label| label.name.as_str());
-        let message = message.unwrap_or_else(|| "failed".to_owned());
-        let fault = Fault::new(FaultKind::Failed, format!("{name}: {message}"));
-        if self.job.runbook.is_in_block(no.step as usize) {
-            self.caught.get_or_insert(fault);
-            return;
-        }
-        self.fault.get_or_insert(fault);
-        // A plan tells everything that it can find.
-        if self.job.mode == Mode::Apply && !self.goes_on() {
-            self.phase = Phase::Failing;
-            self.raws.clear();
-        }
-    }
-
-    /// Whether a failed step is no reason to stop.
-    fn goes_on(&self) -> bool {
-        self.job.runbook.strategy.on_failure == OnFailure::Continue
-    }
-
-    /// A step that turns out to be wrong now that more is known: nothing of it was sent.
-    fn wrong(&mut self, no: TaskNo, faults: &Faults) {
-        let first = faults.0.first().cloned().unwrap_or_else(|| Fault::internal("a fault without words"));
-        self.refuse(no, StepOutcome::Failed, first.to_string());
-        self.fault.get_or_insert(first);
-        if self.goes_on() {
-            return;
-        }
-        self.phase = Phase::Failing;
-        if self.job.needs_agent() {
-            self.orders.push(Order::Tell(ToAgent::Unwind));
-        } else {
-            self.end(HostOutcome::Failed);
-        }
-    }
-
-    /// A step that waits for what will not come.
-    fn never(&mut self, no: TaskNo, name: &str, pending: &Pending) {
-        let what = match pending {
-            Pending::Facts => "facts".to_owned(),
-            Pending::Step(id) => format!("steps.{id}"),
-        };
-        if self.job.mode == Mode::Plan {
-            let why = format!("depends on {what}, which is known when it is applied");
-            self.refuse(no, StepOutcome::Unknown, why);
-            return;
-        }
-        let why = match pending {
-            Pending::Facts => "needs facts, and no agent runs on this host to tell them".to_owned(),
-            Pending::Step(id) => {
-                format!("{name} needs steps.{id}, which has no result: it comes later, or was not chosen by --tags")
-            }
-        };
-        self.wrong(no, &Fault::input(why).into());
-    }
-
-    /// Ends a step that was never sent.
-    fn refuse(&mut self, no: TaskNo, outcome: StepOutcome, why: String) {
-        let step = self.job.step(no.step as usize).expect("only steps are refused");
-        let label = StepLabel {
-            no,
-            name: step.name.value.clone(),
-            kind: step.kind.value.clone(),
-            place: format!("{}:{}", step.place.file, step.place.line),
-            sensitive: step.sensitive,
-            handler: self.job.is_handler(no.step as usize),
-        };
-        self.labels.insert(no, label);
-        self.step_ended(no, plain_end(outcome, Some(why)));
     }
 
     fn step_ended(&mut self, no: TaskNo, end: StepEnd) {
