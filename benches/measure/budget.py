@@ -14,14 +14,13 @@ def run(bench, page, about, count, runs):
     bench.expected(count)
     in_memory = MEMORY / f"rollbook-bench-{bench.hosts.port}"
     in_memory.mkdir(exist_ok=True)
-    elsewhere = ["--store", str(in_memory / "record.db")]
     parts = {
         "login": who.floor("nothing", "-", count),
         "exec": who.floor("nothing", "exec true", count),
         "bare": who.agent("unchanged", count),
         "nothing": who.rollbook("unchanged", count, "nothing.yml"),
         "plan": who.rollbook("plan", count),
-        "memory": who.rollbook("unchanged", count, "standard.yml", None, *elsewhere),
+        "memory": who.rollbook("unchanged", count, store=in_memory / "record.db"),
         "all": who.rollbook("unchanged", count),
     }
     found = {name: [] for name in parts}

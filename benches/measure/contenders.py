@@ -38,12 +38,12 @@ class Contenders:
     def command(self, name, state, count):
         return self.known[name](state, count)
 
-    def rollbook(self, state, count, runbook="standard.yml", inventory=None, *more):
+    def rollbook(self, state, count, runbook="standard.yml", inventory=None, *more, store=None):
         """Promises on, record on."""
         verb = ["plan"] if state == "plan" else ["apply", "--yes"]
         return Start([
             str(self.programs["rollbook"]), *verb, str(self.work.given / runbook),
-            "-i", str(inventory or self.work.inventory(count)), "--store", str(self.folder / "record.db"),
+            "-i", str(inventory or self.work.inventory(count)), "--store", str(store or self.folder / "record.db"),
             *(["--forks", str(self.forks)] if self.forks else []), *more,
         ])
 
