@@ -191,7 +191,10 @@ fn only_tools_and_journal_can_write_to_a_target() {
 }
 
 /// Where the agent may write beside `target/`, each with the reason.
-const AGENT_WRITES: &[(&str, &str)] = &[("agent/validate.rs", "the private copy that a validation judges")];
+const AGENT_WRITES: &[(&str, &str)] = &[
+    ("agent/program.rs", "the mark that its own program was checked"),
+    ("agent/validate.rs", "the private copy that a validation judges"),
+];
 
 /// Where a program may be started, each with the reason.
 const STARTS: &[(&str, &str)] = &[

@@ -111,6 +111,7 @@ impl<W: Write> Run<'_, W> {
         }
         let state = if block.part == Part::Body { State::Broken } else { State::Lost };
         block.state = state(why.clone());
+        self.seen.forget();
         self.woken.clone_from(&block.woken);
         self.overlay.clone_from(&block.overlay);
         let savepoint = block.savepoint;

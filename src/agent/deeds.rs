@@ -89,6 +89,14 @@ pub(super) fn together(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
     })
 }
 
+/// Whether a change is more than a few small writes.
+pub(super) fn takes_time(change: &Change) -> bool {
+    !matches!(change.resource, Resource::Path(_)) || new_content(change).is_some_and(|new| new.bytes > QUICK_BYTES)
+}
+
+/// A content that is written in no time.
+const QUICK_BYTES: u64 = 1024 * 1024;
+
 /// The new content that a change brings, if it brings one.
 pub(super) fn new_content(change: &Change) -> Option<crate::model::state::Content> {
     match (&change.before, &change.after) {

@@ -52,6 +52,11 @@ impl Inbox {
         inbox
     }
 
+    /// Whether nothing waits to be taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue().messages.is_empty()
+    }
+
     /// The next message; the error says why there is none any more.
     pub(super) fn next(&self) -> Result<ToAgent, String> {
         let mut queue = self.queue();

@@ -122,6 +122,9 @@ impl<W: Write> Run<'_, W> {
         let started = Instant::now();
         loop {
             *attempts += 1;
+            if *attempts > 1 {
+                self.seen.forget();
+            }
             let halt = match self.attempt(task, &spec, trial) {
                 Ok(()) => return Ok(()),
                 Err(halt) => halt,
@@ -140,6 +143,7 @@ impl<W: Write> Run<'_, W> {
             if self.journal.is_none() {
                 return Err(halt);
             }
+            self.voice.finish();
             self.inbox.pause(Duration::from_millis(wait_ms), &running);
             if running.is_stopped() || running.is_late() {
                 return Err(halt);
@@ -149,22 +153,41 @@ impl<W: Write> Run<'_, W> {
 
     /// Tries it once.
     fn attempt(&mut self, task: &Task, spec: &Spec, trial: &mut Trial) -> Result<(), Halt> {
-        let decision = self.want(task, spec).map_err(|halt| self.in_doubt(spec, halt))?;
+        let (decision, changes) = self.look(task, spec).map_err(|halt| self.in_doubt(spec, halt))?;
         trial.message.clone_from(&decision.message);
         trial.output.clone_from(&decision.output);
         trial.data = match decision.data.is_empty() {
             true => String::new(),
             false => serde_json::Value::Object(decision.data.clone()).to_string(),
         };
-        let changes = self.changes(task, &decision)?;
         if self.journal.is_none() {
             return self.foresee(task, &decision, changes, trial);
         }
+        self.seen.forget();
         self.carry_out(task, &decision, &changes, trial)?;
         if !changes.is_empty() || decision.guarded && !decision.acts.is_empty() {
             self.verify(task, spec)?;
         }
         Ok(())
+    }
+
+    /// What it wants, and what differs. What an earlier task saw a moment ago is good enough to find that there is
+    /// nothing to do; who is to change something, or has failed, has looked by himself.
+    fn look(&mut self, task: &Task, spec: &Spec) -> Result<(Decision, Vec<Change>), Halt> {
+        let look = |run: &mut Self| {
+            let decision = run.want(task, spec)?;
+            let changes = run.changes(task, &decision)?;
+            Ok((decision, changes))
+        };
+        self.seen.lend();
+        let looked = look(self);
+        let has_nothing_to_do =
+            matches!(&looked, Ok((decision, changes)) if changes.is_empty() && decision.acts.is_empty());
+        if has_nothing_to_do || self.journal.is_none() || !self.seen.is_borrowed() {
+            return looked;
+        }
+        self.seen.forget();
+        look(self)
     }
 
     /// In a plan: what fails now may not when the plan is carried out, if earlier steps do what nobody can foresee.
@@ -183,16 +206,19 @@ impl<W: Write> Run<'_, W> {
     }
 
     fn want(&mut self, task: &Task, spec: &Spec) -> Result<Decision, Halt> {
-        spec.want(&mut self.view(task))
+        let mut slow = || self.voice.finish();
+        let planning = self.journal.is_none();
+        let (probe, environment) = (&self.machine.probe, &task.environment);
+        let (blobs, overlay, seen) = (&mut self.blobs, &self.overlay, &mut self.seen);
+        spec.want(&mut HostView::new(probe, blobs, overlay, environment, planning, seen, &mut slow))
     }
 
     fn changes(&mut self, task: &Task, decision: &Decision) -> Result<Vec<Change>, Halt> {
-        deeds::changes(&mut self.view(task), decision)
-    }
-
-    fn view<'v>(&'v mut self, task: &'v Task) -> HostView<'v> {
+        let mut slow = || self.voice.finish();
         let planning = self.journal.is_none();
-        HostView::new(&self.machine.probe, &mut self.blobs, &self.overlay, &task.environment, planning)
+        let (probe, environment) = (&self.machine.probe, &task.environment);
+        let (blobs, overlay, seen) = (&mut self.blobs, &self.overlay, &mut self.seen);
+        deeds::changes(&mut HostView::new(probe, blobs, overlay, environment, planning, seen, &mut slow), decision)
     }
 
     /// In a plan: says what would be done, and lays it over the host for the tasks to come.
@@ -238,6 +264,7 @@ impl<W: Write> Run<'_, W> {
         for content in changes.iter().filter_map(new_content) {
             if !self.blobs.has(&content) {
                 self.voice.say(FromAgent::Need(content));
+                self.voice.finish();
                 self.await_content(&content)?;
             }
         }
@@ -265,6 +292,7 @@ impl<W: Write> Run<'_, W> {
         };
         let mut given = given.clone();
         given.command = deeds::of_task(task, &given.command);
+        self.voice.finish();
         match validate::judge(&self.machine.probe, &self.blobs, &given)? {
             None => Ok(()),
             Some(output) => {
@@ -285,6 +313,9 @@ impl<W: Write> Run<'_, W> {
             self.go_on()?;
             let (own, rest) = armed.split_at(group.len());
             armed = rest;
+            if group.iter().any(deeds::takes_time) {
+                self.voice.finish();
+            }
             let reports: Vec<DeedReport> = group
                 .iter()
                 .map(|change| report::of(&Deed::Change(change.clone()), self.diff(task, change), task.sensitive))
@@ -306,6 +337,7 @@ impl<W: Write> Run<'_, W> {
     /// Does an act. It is armed by itself, right before: so whoever finds it armed knows that it was begun.
     fn act(&mut self, task: &Task, deed: &Deed, trial: &mut Trial) -> Result<(), Halt> {
         self.go_on()?;
+        self.voice.finish();
         let Deed::Act { act, .. } = deed else { unreachable!("only acts are done here") };
         let probe = &self.machine.probe;
         let journal = self.journal.as_mut().expect("an apply has a journal");

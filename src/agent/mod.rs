@@ -8,6 +8,7 @@ mod deeds;
 mod facts;
 mod inbox;
 mod life;
+mod program;
 mod recover;
 mod report;
 mod serve;
@@ -15,7 +16,7 @@ mod unwind;
 mod validate;
 mod voice;
 
-use std::{fs, io, path::Path, process::ExitCode};
+use std::{fs, io, os::fd::AsFd, path::Path, process::ExitCode};
 
 use crate::{
     base::Digest,
@@ -41,13 +42,8 @@ impl Machine {
     pub fn below(root: &Path) -> io::Result<Machine> {
         let facts = facts::gather(root);
         let store = Store::at(root.join(facts.state_dir.trim_start_matches('/')).join("rollbook"));
-        Ok(Machine { probe: Probe::new(root, facts, Running::default()), store, digest: own_digest()? })
+        Ok(Machine { probe: Probe::new(root, facts, Running::default()), store, digest: program::known_digest()? })
     }
-}
-
-/// SHA-256 of the program that runs.
-fn own_digest() -> io::Result<Digest> {
-    Digest::of_reader(fs::File::open("/proc/self/exe")?).map(|(digest, _)| digest)
 }
 
 /// The agent as a program: `serve` (the default) speaks over stdin and stdout, `--digest` and `--version` tell and end.
@@ -57,7 +53,7 @@ pub fn main_from_args(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     let said = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] | ["serve"] => serve_stdio(Path::new("/")),
         ["serve", "--root", root] => serve_stdio(Path::new(root)),
-        ["--digest"] => own_digest().and_then(|digest| tell(&digest.to_string())),
+        ["--digest"] => program::own_digest().and_then(|digest| tell(&digest.to_string())),
         ["--version"] => tell(concat!("rollbook-agent ", env!("CARGO_PKG_VERSION"))),
         _ => Err(io::Error::other("usage: rollbook-agent [serve [--root DIR] | --digest | --version]")),
     };
@@ -85,5 +81,7 @@ fn serve_stdio(root: &Path) -> io::Result<()> {
     // Commands without a folder of their own start at home, or at the root where there is none.
     let home = machine.probe.facts().home.clone();
     std::env::set_current_dir(home).or_else(|_| std::env::set_current_dir("/"))?;
-    serve(io::stdin(), io::stdout(), &machine)
+    // The library's own stdout would cut what is said at each line's end.
+    let pipe = fs::File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    serve(io::stdin(), pipe, &machine)
 }

@@ -12,7 +12,7 @@ use crate::{
         runbook::Mark,
         strategy::OnFailure,
     },
-    resources::view::Overlay,
+    resources::view::{Overlay, Seen},
     target::{Blobs, Journal, journal::Unsettled},
     wire::{
         FromAgent, ToAgent,
@@ -26,7 +26,7 @@ pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &M
     let mut voice = Voice::begin(writer, running.clone());
     voice.say(FromAgent::Hello(Box::new(hello(machine))));
     let inbox = Inbox::listen(reader, running);
-    while let Ok(message) = inbox.next() {
+    while let Ok(message) = hear(&inbox, &mut voice) {
         match message {
             ToAgent::Open(open) => Run::begin(machine, &inbox, &mut voice, open),
             ToAgent::AskWitnesses => tell_witnesses(machine, &mut voice),
@@ -40,7 +40,16 @@ pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &M
             | ToAgent::Cancel => {}
         }
     }
+    voice.finish();
     Ok(())
+}
+
+/// The next message. Before it is waited for, all is said.
+fn hear<W: Write>(inbox: &Inbox, voice: &mut Voice<W>) -> Result<ToAgent, String> {
+    if inbox.is_empty() {
+        voice.finish();
+    }
+    inbox.next()
 }
 
 fn hello(machine: &Machine) -> Hello {
@@ -74,6 +83,8 @@ pub(super) struct Run<'a, W> {
     pub(super) blobs: Blobs,
     /// What the steps of a plan would have done so far. Empty in an apply.
     pub(super) overlay: Overlay,
+    /// What tasks saw of the host a moment ago.
+    pub(super) seen: Seen,
     /// Handlers that are to be run.
     pub(super) woken: BTreeSet<u32>,
     /// The blocks that the task at hand stands in, the innermost last.
@@ -116,6 +127,7 @@ impl<'a, W: Write> Run<'a, W> {
             journal,
             blobs,
             overlay: Overlay::default(),
+            seen: Seen::default(),
             woken: BTreeSet::new(),
             blocks: Vec::new(),
             counts: Counts::default(),
@@ -138,7 +150,7 @@ impl<'a, W: Write> Run<'a, W> {
     /// Does what is asked until it is over.
     fn work(&mut self) -> End {
         loop {
-            let message = match self.inbox.next() {
+            let message = match hear(self.inbox, self.voice) {
                 Ok(message) => message,
                 Err(why) => return End::Back(why),
             };

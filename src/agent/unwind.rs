@@ -297,7 +297,8 @@ impl<W: Write> WayBack<'_, W> {
         }
     }
 
-    fn run(&self, entry: &Entry, act: &Act, command: &CommandSpec) -> Undone {
+    fn run(&mut self, entry: &Entry, act: &Act, command: &CommandSpec) -> Undone {
+        self.voice.finish();
         let tools = self.journal.tools_back(self.probe, self.blobs, &[entry.no]);
         match tools.act(command) {
             Ok(output) if command.accepts(&output) => Undone::Undone,

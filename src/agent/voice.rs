@@ -1,6 +1,9 @@
 //! What the agent says to the controller.
 
-use std::io::Write;
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
 
 use crate::{
     model::{
@@ -22,10 +25,21 @@ const SHORT_TEXT_BYTES: usize = 16 * 1024;
 /// Mounts that are told where a hello would be too long.
 const MOUNTS_FEW: usize = 64;
 
+/// What was said waits this long at most for more to go with it, unless something slow is begun: that is preceded by
+/// [`Voice::finish`].
+const WAITING: Duration = Duration::from_millis(20);
+
+/// Bytes that wait for more to go with them.
+const WAITING_BYTES: usize = 16 * 1024;
+
 /// The agent's end of the pipe. When nobody listens any more, it falls silent.
+///
+/// What is said in quick succession goes into the pipe together: each write costs both sides a packet.
 pub(super) struct Voice<W> {
     pipe: W,
     frames: FrameWriter<FromAgent>,
+    waiting: Vec<u8>,
+    since: Instant,
     running: Running,
     silent: bool,
 }
@@ -33,23 +47,29 @@ pub(super) struct Voice<W> {
 impl<W: Write> Voice<W> {
     /// Clears its throat.
     pub(super) fn begin(pipe: W, running: Running) -> Self {
-        let mut voice = Voice { pipe, frames: FrameWriter::default(), running, silent: false };
-        voice.write(HELLO_MAGIC);
-        voice
+        let waiting = HELLO_MAGIC.to_vec();
+        Voice { pipe, frames: FrameWriter::default(), waiting, since: Instant::now(), running, silent: false }
     }
 
-    /// Says something. Where the pipe is broken, the controller counts as lost.
+    /// Says something, soon. Where the pipe is broken, the controller counts as lost.
     pub(super) fn say(&mut self, message: FromAgent) {
-        let mut bytes = Vec::new();
-        self.frames.push(&fit(message), &mut bytes);
-        self.write(&bytes);
+        if self.waiting.is_empty() {
+            self.since = Instant::now();
+        }
+        self.frames.push(&fit(message), &mut self.waiting);
+        if self.waiting.len() >= WAITING_BYTES || self.since.elapsed() >= WAITING {
+            self.finish();
+        }
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        if !self.silent && self.pipe.write_all(bytes).and_then(|()| self.pipe.flush()).is_err() {
+    /// Says what waits: before anything slow, and before listening.
+    pub(super) fn finish(&mut self) {
+        let mut broken = || self.pipe.write_all(&self.waiting).and_then(|()| self.pipe.flush()).is_err();
+        if !self.silent && !self.waiting.is_empty() && broken() {
             self.silent = true;
             self.running.lose();
         }
+        self.waiting.clear();
     }
 }
 
@@ -60,6 +80,9 @@ pub(super) fn size(message: &impl serde::Serialize) -> usize {
 
 /// The message, made lighter step by step until it fits into a frame.
 fn fit(mut message: FromAgent) -> FromAgent {
+    if matches!(message, FromAgent::Started(_) | FromAgent::Need(_)) {
+        return message;
+    }
     for lighten in [drop_diffs, shorten_output, drop_values, drop_deeds] {
         if size(&message) <= PAYLOAD_BYTES_MAX {
             break;
@@ -160,7 +183,9 @@ mod tests {
             took_us: 1,
         };
         let mut said = Vec::new();
-        Voice::begin(&mut said, Running::default()).say(FromAgent::Ended(Box::new(end)));
+        let mut voice = Voice::begin(&mut said, Running::default());
+        voice.say(FromAgent::Ended(Box::new(end)));
+        voice.finish();
         assert!(said.len() < PAYLOAD_BYTES_MAX + 100);
         let mut frames = crate::wire::FrameReader::default();
         frames.feed(&said[HELLO_MAGIC.len()..]);

@@ -1,6 +1,9 @@
 //! What a step may observe: the host, with what earlier steps of a plan would have done laid over it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
 
 use crate::{
     base::ByteText,
@@ -28,6 +31,9 @@ pub trait View {
     /// Runs a command that only looks (a guard). In a plan that has already staged changes, a look that cannot be
     /// started is [`Halt::Unknown`]: an earlier step may bring the program.
     fn ask(&mut self, command: &CommandSpec) -> Result<Output, Halt>;
+
+    /// What comes next may take its time: what is waiting to be told is told before. [`View::ask`] does so by itself.
+    fn take_time(&mut self) {}
 
     /// Takes bytes that a wanted state will refer to.
     fn put(&mut self, bytes: Vec<u8>) -> Content;
@@ -93,6 +99,55 @@ pub struct HostView<'a> {
     overlay: &'a Overlay,
     environment: &'a BTreeMap<String, String>,
     planning: bool,
+    seen: &'a mut Seen,
+    slow: &'a mut dyn FnMut(),
+}
+
+/// What was seen of the host a moment ago, so that steps that come together look once at the folders that they share.
+/// Whoever is about to change something forgets it and looks anew.
+#[derive(Debug, Default)]
+pub struct Seen {
+    states: HashMap<Resource, State>,
+    since: Option<Instant>,
+    borrowed: bool,
+}
+
+/// How long something that was seen is believed.
+const SEEN_FOR: Duration = Duration::from_millis(50);
+
+/// States that are kept.
+const SEEN_MAX: usize = 1000;
+
+impl Seen {
+    /// Forgets everything.
+    pub fn forget(&mut self) {
+        *self = Seen::default();
+    }
+
+    /// Another step looks. It borrows what the last one saw, unless that is too old to be believed.
+    pub fn lend(&mut self) {
+        match self.since {
+            Some(since) if since.elapsed() > SEEN_FOR => self.forget(),
+            since => self.borrowed = since.is_some(),
+        }
+    }
+
+    /// Whether some of it was seen by an earlier step, and nothing but looking at it has happened since.
+    pub fn is_borrowed(&self) -> bool {
+        self.borrowed
+    }
+
+    fn look(&mut self, probe: &Probe, resource: &Resource) -> Result<State, Halt> {
+        if let Some(state) = self.states.get(resource) {
+            return Ok(state.clone());
+        }
+        let state = resources::observe(probe, resource)?;
+        if self.states.len() < SEEN_MAX {
+            self.since.get_or_insert_with(Instant::now);
+            self.states.insert(resource.clone(), state.clone());
+        }
+        Ok(state)
+    }
 }
 
 /// What earlier steps of a plan would have done. Empty in an apply.
@@ -138,15 +193,18 @@ impl Overlay {
 }
 
 impl<'a> HostView<'a> {
-    /// A view of the host with `overlay` laid over it; commands get `environment`.
+    /// A view of the host with `overlay` laid over it; commands get `environment`. `slow` is called before what may take
+    /// its time.
     pub fn new(
         probe: &'a Probe,
         blobs: &'a mut Blobs,
         overlay: &'a Overlay,
         environment: &'a BTreeMap<String, String>,
         planning: bool,
+        seen: &'a mut Seen,
+        slow: &'a mut dyn FnMut(),
     ) -> Self {
-        HostView { probe, blobs, overlay, environment, planning }
+        HostView { probe, blobs, overlay, environment, planning, seen, slow }
     }
 }
 
@@ -154,7 +212,7 @@ impl View for HostView<'_> {
     fn observe(&mut self, resource: &Resource) -> Result<State, Halt> {
         match self.overlay.find(resource) {
             Some(state) => Ok(state),
-            None => resources::observe(self.probe, resource),
+            None => self.seen.look(self.probe, resource),
         }
     }
 
@@ -203,6 +261,7 @@ impl View for HostView<'_> {
         for (name, value) in self.environment {
             command.environment.entry(name.clone()).or_insert_with(|| value.clone());
         }
+        self.take_time();
         match self.probe.ask(&command) {
             Ok(output) => Ok(output),
             Err(_) if self.planning && self.staged() => Err(Halt::Unknown(format!(
@@ -211,6 +270,11 @@ impl View for HostView<'_> {
             ))),
             Err(error) => Err(Halt::io(format_args!("running {:?}", command.argv.join(" ")), &error)),
         }
+    }
+
+    fn take_time(&mut self) {
+        self.seen.forget();
+        (self.slow)();
     }
 
     fn put(&mut self, bytes: Vec<u8>) -> Content {

@@ -11,9 +11,10 @@ use crate::{
     resources::{Halt, View},
 };
 
-/// The addresses of a name. Names are looked up by the host's own `getent`: a static program cannot load what the host's
+/// The addresses of a name, which are then spoken to: that takes its time. Names are looked up by the host's own `getent`: a static program cannot load what the host's
 /// name service consists of.
 pub(super) fn find(view: &mut dyn View, host: &str, port: u16) -> Result<Vec<SocketAddr>, Halt> {
+    view.take_time();
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }

@@ -14,7 +14,10 @@ use rollbook::{
         ids::{RunId, TaskNo},
         state::{Difference, Resource, State},
     },
-    resources::{self, Halt, HostView, View, view::Overlay},
+    resources::{
+        self, Halt, HostView, View,
+        view::{Overlay, Seen},
+    },
     steps::{Decision, Spec},
     target::{
         Blobs, Journal, Probe, Tools,
@@ -80,13 +83,17 @@ impl Host {
         let spec = Spec::decode(kind, &mut reader).unwrap();
         let spec = Spec::unpack(&spec.pack()).unwrap();
         let environment = BTreeMap::new();
-        let mut view = HostView::new(&self.probe, &mut self.blobs, &self.staged, &environment, planning);
+        let (mut seen, mut slow) = (Seen::default(), || {});
+        let (probe, blobs, staged) = (&self.probe, &mut self.blobs, &self.staged);
+        let mut view = HostView::new(probe, blobs, staged, &environment, planning, &mut seen, &mut slow);
         spec.want(&mut view)
     }
 
     fn changes(&mut self, states: Vec<(Resource, State)>, planning: bool) -> Result<Vec<Change>, Halt> {
         let environment = BTreeMap::new();
-        let mut view = HostView::new(&self.probe, &mut self.blobs, &self.staged, &environment, planning);
+        let (mut seen, mut slow) = (Seen::default(), || {});
+        let (probe, blobs, staged) = (&self.probe, &mut self.blobs, &self.staged);
+        let mut view = HostView::new(probe, blobs, staged, &environment, planning, &mut seen, &mut slow);
         let mut changes = Vec::new();
         for (resource, after) in states {
             let before = view.observe(&resource)?;
