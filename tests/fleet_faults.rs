@@ -22,7 +22,7 @@ fn under_way(host: &Host) -> (Controller<'_>, Running) {
     let controller = Controller::of(&[host]);
     let runbook = controller.runbook(SLOW);
     let run = controller.start("apply", runbook, &["--yes"]);
-    until("the host is changed", Duration::from_secs(30), || {
+    until("the host is changed", Duration::from_secs(60), || {
         host.outside("/srv/made").exists() && runs(host, "sleep 8")
     });
     (controller, run)

@@ -170,11 +170,14 @@ impl Future for Work {
             if work.line.wire.has_come(context) {
                 work.heard = Instant::now();
             }
-            if work.line.stuck.is_some() {
+            let was_stuck = work.line.stuck.is_some();
+            if was_stuck {
                 work.line.wire.wake_for_room(context);
             }
             match work.round(context) {
                 Ok(true) => {}
+                // Got stuck right now: nobody would wake us when there is room, so it is tried once more.
+                Ok(false) if work.line.stuck.is_some() && !was_stuck => {}
                 Ok(false) if !work.open && work.lanes.is_empty() => {
                     let _nobody_listens_any_more = work.line.wire.session().disconnect(None, "done", None);
                     return Poll::Ready(());
