@@ -110,6 +110,7 @@ fn job(runbook: &str, hosts: usize) -> Job {
         masker: Masker::default(),
         renderer: Renderer::new(project),
         shelf: Arc::new(Shelf::default()),
+        drafts: Arc::default(),
         settings: Settings {
             connect_timeout: minute,
             silence_timeout: minute,

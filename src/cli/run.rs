@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     base::{Digest, Fault, FaultKind, Faults, Masker, Place, Secret},
     cli::{Exit, Global, ask, book, provenance},
-    engine::{self, Book, Job, book::Events, desk::Shelf, fleet::RunEnd},
+    engine::{self, Book, Job, book::Events, desk::Shelf, drafts::Drafts, fleet::RunEnd},
     model::{
         event::{EVENT_VERSION, HostOutcome, Mode, RunOpened, RunOutcome},
         ids::RunId,
@@ -105,6 +105,7 @@ pub(crate) struct Loaded {
     checkout: provenance::Checkout,
     renderer: Renderer,
     shelf: Arc<Shelf>,
+    drafts: Arc<Drafts>,
 }
 
 /// Reads and checks everything, and gives all that is wrong at once.
@@ -133,6 +134,7 @@ pub(crate) fn load(args: &RunArgs) -> Result<Loaded, Faults> {
         checkout,
         renderer: Renderer::new(project(&args.runbook)),
         shelf: Arc::default(),
+        drafts: Arc::default(),
     })
 }
 
@@ -247,6 +249,7 @@ impl Loaded {
             masker: self.secrets.clone(),
             renderer: self.renderer.clone(),
             shelf: Arc::clone(&self.shelf),
+            drafts: Arc::clone(&self.drafts),
             settings: args.connect.settings(Arc::clone(&self.asker)),
         })
     }

@@ -66,9 +66,12 @@ impl Book {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a clock is all it needs");
         while let Some((events, asked)) = runtime.block_on(gather(run, &mut entries)) {
             self.take(&events, halt);
-            if let Some(answer) = asked {
-                let head = self.ledger.as_ref().and_then(|ledger| ledger.head().ok());
-                let _nobody_waits_any_more = answer.send(head);
+            if asked.is_empty() {
+                continue;
+            }
+            let head = self.ledger.as_ref().and_then(|ledger| ledger.head().ok());
+            for answer in asked {
+                let _nobody_waits_any_more = answer.send(head.clone());
             }
         }
         self
@@ -92,23 +95,27 @@ impl Book {
 /// Who waits for the record's head.
 type Asked = oneshot::Sender<Option<Witness>>;
 
-/// The next events, those that come right after them included, so that they share one wait for the disk; at once when
-/// someone waits for that. None when nobody can tell any more.
-async fn gather(run: &RunId, entries: &mut mpsc::Receiver<Entry>) -> Option<(Vec<Stamped>, Option<Asked>)> {
-    let mut events = Vec::new();
+/// The next events, those that come right after them included, so that they share one wait for the disk; once someone
+/// waits for that, only what has come already. None when nobody can tell any more.
+async fn gather(run: &RunId, entries: &mut mpsc::Receiver<Entry>) -> Option<(Vec<Stamped>, Vec<Asked>)> {
+    let (mut events, mut asked) = (Vec::new(), Vec::new());
     let mut entry = entries.recv().await?;
     let until = Instant::now() + GATHERING;
     loop {
         match entry {
             Entry::Event(event) => events.push(Stamped { at: Timestamp::now(), run: run.clone(), event: *event }),
-            Entry::Head(asked) => return Some((events, Some(asked))),
+            Entry::Head(answer) => asked.push(answer),
         }
         if events.len() >= QUEUE_LENGTH {
-            return Some((events, None));
+            return Some((events, asked));
         }
-        match timeout_at(until, entries.recv()).await {
-            Ok(Some(next)) => entry = next,
-            Ok(None) | Err(_) => return Some((events, None)),
+        let next = match asked.is_empty() {
+            true => timeout_at(until, entries.recv()).await.ok().flatten(),
+            false => entries.try_recv().ok(),
+        };
+        match next {
+            Some(next) => entry = next,
+            None => return Some((events, asked)),
         }
     }
 }

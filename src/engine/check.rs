@@ -20,9 +20,13 @@ pub fn check(job: &Job) -> Result<(), Faults> {
                 continue;
             }
             let no = TaskNo { step: u32::try_from(number).expect("steps are counted in u32"), item: 0 };
-            if let task::Rendered::Wrong(found) = task::render(job, step, no, &scope) {
-                let new = found.0.into_iter().filter(|fault| seen.insert(fault.to_string()));
-                faults.0.extend(new);
+            match task::render(job, step, no, &scope) {
+                task::Rendered::Work(items) => job.drafts.keep(&host.name, no.step, items),
+                task::Rendered::Wait(_) => {}
+                task::Rendered::Wrong(found) => {
+                    let new = found.0.into_iter().filter(|fault| seen.insert(fault.to_string()));
+                    faults.0.extend(new);
+                }
             }
         }
     }

@@ -242,7 +242,8 @@ impl HostRun {
                 continue;
             }
             let no = TaskNo { step: u32::try_from(self.cursor).expect("steps are counted in u32"), item: 0 };
-            match task::render(&job, step, no, &self.scope) {
+            let draft = job.drafts.take(&self.host.name, no.step).map(Rendered::Work);
+            match draft.unwrap_or_else(|| task::render(&job, step, no, &self.scope)) {
                 Rendered::Work(prepared) => {
                     let raw = prepared.iter().any(|item| matches!(item.work, Work::Raw { .. }));
                     if raw && !(self.open.is_empty() && self.ending == 0) {

@@ -6,7 +6,7 @@ use serde_json::{Value as Data, json};
 
 use crate::{
     base::Masker,
-    engine::desk::Shelf,
+    engine::{desk::Shelf, drafts::Drafts},
     model::{
         event::Mode,
         ids::RunId,
@@ -49,6 +49,8 @@ pub struct Job {
     pub renderer: Renderer,
     /// Local files and rendered contents.
     pub shelf: Arc<Shelf>,
+    /// Steps that were rendered already.
+    pub drafts: Arc<Drafts>,
     /// How to connect.
     pub settings: transport::Settings,
 }

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod book;
 pub mod check;
 pub mod desk;
+pub mod drafts;
 pub mod fleet;
 pub mod gate;
 pub mod host_run;

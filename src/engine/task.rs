@@ -35,6 +35,8 @@ pub enum Rendered {
 pub struct Prepared {
     /// What it is called.
     pub label: StepLabel,
+    /// Whether the name could be rendered by now.
+    pub is_named: bool,
     /// The loop's item, if there is a loop.
     pub item: Option<Arc<Data>>,
     /// What to do.
@@ -92,7 +94,8 @@ pub fn render(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> Rendered {
         for (at, item) in items.into_iter().enumerate() {
             let no = TaskNo { item: u32::try_from(at).expect("bounded by LOOP_ITEMS_MAX"), ..no };
             let scope = Scope { item: item.clone(), ..scope.clone() };
-            prepared.push(Prepared { label: label(job, step, no, &scope), work: work(job, step, no, &scope)?, item });
+            let (label, is_named) = label(job, step, no, &scope);
+            prepared.push(Prepared { label, is_named, work: work(job, step, no, &scope)?, item });
         }
         Ok(prepared)
     });
@@ -132,21 +135,22 @@ fn whole<T>(result: Result<T, Vec<RenderHalt>>) -> Result<T, Halt> {
     })
 }
 
-/// The step as people name it. A name that cannot be rendered (yet) stands as it was written.
-fn label(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> StepLabel {
-    let name = match job.renderer.text(&step.name.value, &step.name.place, scope) {
-        Ok(Data::String(name)) => name,
-        Ok(other) => other.to_string(),
-        Err(_) => step.name.value.clone(),
+/// The step as people name it, and whether that is rendered: a name that cannot be (yet) stands as it was written.
+fn label(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> (StepLabel, bool) {
+    let (name, is_named) = match job.renderer.text(&step.name.value, &step.name.place, scope) {
+        Ok(Data::String(name)) => (name, true),
+        Ok(other) => (other.to_string(), true),
+        Err(_) => (step.name.value.clone(), false),
     };
-    StepLabel {
+    let label = StepLabel {
         no,
         name,
         kind: step.kind.value.clone(),
         place: format!("{}:{}", step.place.file, step.place.line),
         sensitive: step.sensitive,
         handler: job.is_handler(no.step as usize),
-    }
+    };
+    (label, is_named)
 }
 
 fn work(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> Result<Work, Halt> {

@@ -94,6 +94,7 @@ pub struct BlobChunk {
     /// Where it begins.
     pub offset: u64,
     /// The bytes.
+    #[serde(with = "super::bytes")]
     pub bytes: Vec<u8>,
 }
 
@@ -105,6 +106,7 @@ pub struct Task {
     /// The step kind's word.
     pub kind: String,
     /// The kind's struct, packed by `steps::Spec::pack`.
+    #[serde(with = "super::bytes")]
     pub args: Vec<u8>,
     /// Steps (handlers) to wake if this one changes something.
     pub notify: Vec<u32>,

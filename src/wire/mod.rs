@@ -1,5 +1,6 @@
 //! What controller and agent say to each other over a duplex byte pipe (docs/wire-protocol.md).
 
+mod bytes;
 pub mod frame;
 pub mod message;
 

@@ -7,8 +7,9 @@ use similar::{Algorithm, TextDiff};
 /// Contents longer than this are not compared line by line.
 const INPUT_BYTES_MAX: usize = 1024 * 1024;
 
-/// The longest diff.
-const DIFF_BYTES_MAX: usize = 64 * 1024;
+/// The longest diff: some 400 lines, which is more than anyone reads; the contents have digests. It goes over the wire
+/// and into the record.
+const DIFF_BYTES_MAX: usize = 16 * 1024;
 
 /// After this, the comparison is finished with less care.
 const TIME_MAX: Duration = Duration::from_millis(200);
