@@ -111,6 +111,7 @@ fn job(runbook: &str, hosts: usize) -> Job {
         renderer: Renderer::new(project),
         shelf: Arc::new(Shelf::default()),
         drafts: Arc::default(),
+        turnstiles: Default::default(),
         settings: Settings {
             connect_timeout: minute,
             silence_timeout: minute,

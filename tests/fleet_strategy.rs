@@ -117,3 +117,68 @@ fn it_may_go_on_after_a_failure() {
     assert_eq!(outcomes(&controller)[&hosts[0].name], Failed);
     assert_eq!(motd(&hosts[0]), "new\n");
 }
+
+/// Applies steps on three hosts with one fork; the events of the run.
+fn apply_steps(steps: &str, code: i32) -> ([Host; 3], Vec<Event>, String) {
+    let hosts = [host(Kind::Light), host(Kind::Light), host(Kind::Light)];
+    let controller = Controller::of(&[&hosts[0], &hosts[1], &hosts[2]]);
+    let path = controller.path("turns.yml");
+    fs::write(&path, format!("runbook: In turns\nhosts: all\nsteps:\n{steps}")).unwrap();
+    let said = controller.apply(&path, &["--forks", if code == 0 { "1" } else { "3" }]).ended(code);
+    let events = controller.events("2").into_iter().map(|stamped| stamped.event).collect();
+    (hosts, events, said.0)
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn what_is_done_once_is_done_by_the_first_and_known_by_all() {
+    let steps = "- {id: once, command: {cmd: [hostname], undo: \"true\"}, run_once: true}\n"
+        .replace(", undo: \"true\"}", "}, undo: \"true\"");
+    let (hosts, events, _) =
+        apply_steps(&format!("{steps}- copy: {{content: \"{{{{ steps.once.stdout }}}}\", dest: /etc/motd}}\n"), 0);
+    let first = hosts[0].sh("hostname");
+    for host in &hosts {
+        assert_eq!(motd(host), first);
+    }
+    let done: Vec<String> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::DeedDone { host, step, .. } if step.kind == "command" => Some(host.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(done, [hosts[0].name.clone()]);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn what_was_to_be_done_once_and_was_not_is_done_by_nobody() {
+    let steps = "- copy: {content: \"new\\n\", dest: /etc/motd}\n- {command: {cmd: [\"false\"]}, run_once: true}\n";
+    let (hosts, events, said) = apply_steps(steps, 7);
+    assert!(said.contains(&format!("it is done once, on {}, and was not", hosts[0].name)), "{said}");
+    assert!(hosts.iter().all(|host| motd(host) != "new\n"), "{said}");
+    let back = events.iter().filter(|event| matches!(event, Event::HostEnded { outcome: RolledBack, .. })).count();
+    assert_eq!(back, 3, "{said}");
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn a_throttled_step_is_done_by_so_many_at_once() {
+    let hosts = [host(Kind::Light), host(Kind::Light), host(Kind::Light)];
+    let controller = Controller::of(&[&hosts[0], &hosts[1], &hosts[2]]);
+    let path = controller.path("turns.yml");
+    let step = "{shell: {cmd: sleep 0.3}, undo: \"true\", throttle: LIMIT}\n";
+    let most = |limit: &str| {
+        fs::write(&path, format!("runbook: In turns\nhosts: all\nsteps:\n- {}", step.replace("LIMIT", limit))).unwrap();
+        let said = controller.apply(&path, &["--json"]).ended(0).0;
+        let (mut at_work, mut most) = (0, 0);
+        for line in said.lines() {
+            at_work += i32::from(line.contains(r#""event":"step_started""#));
+            at_work -= i32::from(line.contains(r#""event":"step_ended""#));
+            most = most.max(at_work);
+        }
+        most
+    };
+    assert_eq!(most("1"), 1);
+    assert!(most("3") > 1, "without need they do not wait for each other");
+}

@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     base::{Digest, Fault, FaultKind, Faults, Masker, Place, Secret},
     cli::{Exit, Global, ask, book, provenance},
-    engine::{self, Book, Job, book::Events, desk::Shelf, drafts::Drafts, fleet::RunEnd},
+    engine::{self, Book, Job, book::Events, desk::Shelf, drafts::Drafts, fleet::RunEnd, turnstile::Turnstiles},
     model::{
         event::{EVENT_VERSION, HostOutcome, Mode, RunOpened, RunOutcome},
         ids::RunId,
@@ -250,6 +250,7 @@ impl Loaded {
             renderer: self.renderer.clone(),
             shelf: Arc::clone(&self.shelf),
             drafts: Arc::clone(&self.drafts),
+            turnstiles: Turnstiles::new(self.runbook.all_steps(), self.hosts.first().map(|host| &host.name)),
             settings: args.connect.settings(Arc::clone(&self.asker)),
         })
     }

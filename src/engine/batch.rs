@@ -41,7 +41,11 @@ impl Batch {
         for host in hosts {
             let (job, host, events, halt) = (Arc::clone(job), Arc::clone(host), events.clone(), halt.clone());
             let gate = Gate { stage: told.clone(), reached: reach.clone(), turns: Arc::clone(turns) };
-            running.spawn(async move { (host.name.clone(), session::run(job, host, events, halt, gate).await) });
+            running.spawn(async move {
+                let end = session::run(Arc::clone(&job), Arc::clone(&host), events, halt, gate).await;
+                job.turnstiles.ended(&host.name);
+                (host.name.clone(), end)
+            });
         }
         Batch { stage, reached, waiting: BTreeSet::new(), running }
     }

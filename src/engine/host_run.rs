@@ -1,6 +1,8 @@
 //! The state machine of one host: it hears what the host says and tells what to do next. No I/O, no clock.
 
 mod failure;
+mod raw;
+mod turn;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -13,13 +15,13 @@ use crate::{
     base::{Fault, FaultKind},
     engine::{
         job::Job,
-        outcome,
         results::{self, Results},
         task::{self, Prepared, Rendered, Work},
+        turnstile::Pass,
     },
     model::{
-        change::{Act, CommandSpec, Deed, DeedReport, Undo, UndoKind},
-        event::{Counts, Event, HostOutcome, Mode, Output, StepEnd, StepLabel, StepOutcome, Undone},
+        change::DeedReport,
+        event::{Counts, Event, HostOutcome, Mode, StepEnd, StepLabel, StepOutcome, Undone},
         facts::Facts,
         ids::{HostName, StepId, TaskNo},
         inventory::Host,
@@ -40,6 +42,10 @@ pub enum Order {
     Ahead(Content),
     /// Stream this content to the agent, which asked for it.
     Content(Content),
+    /// It comes to a step that hosts go through one after the other: its turn is told by [`HostRun::entered`].
+    Enter(usize),
+    /// It has done that step, with this result.
+    Leave(usize, Option<Data>),
     /// This host has done what it was told; what becomes of it is said by [`HostRun::verify`], [`HostRun::keep`] or
     /// [`HostRun::interrupt`].
     Wait,
@@ -73,6 +79,19 @@ enum Phase {
     Ended,
 }
 
+/// Where a host is at a step that hosts go through one after the other.
+#[derive(Debug, Default)]
+enum Entry {
+    #[default]
+    Outside,
+    /// It waits for its turn.
+    Asked,
+    /// It has its turn.
+    Granted(Pass),
+    /// It does the step of that number.
+    Inside(usize),
+}
+
 /// The run of one host.
 pub struct HostRun {
     job: Arc<Job>,
@@ -83,6 +102,7 @@ pub struct HostRun {
     marks: usize,
     /// Blocks whose end was sent, and whose agent has not said how they ended.
     ending: usize,
+    entry: Entry,
     /// The first step that may not be sent yet.
     barrier: usize,
     phase: Phase,
@@ -117,6 +137,7 @@ impl HostRun {
             cursor: 0,
             marks: 0,
             ending: 0,
+            entry: Entry::Outside,
             barrier,
             phase: Phase::Working,
             labels: HashMap::new(),
@@ -156,29 +177,6 @@ impl HostRun {
         std::mem::take(&mut self.orders)
     }
 
-    /// A `raw` step has ended.
-    pub fn raw_ended(&mut self, no: TaskNo, line: &str, result: Result<Output, Fault>, took_us: u64) -> Vec<Order> {
-        let report = raw_report(line);
-        let (outcome, output, message) = match result {
-            Ok(output) if output.succeeded() => (StepOutcome::Changed, Some(output), None),
-            Ok(output) => {
-                let message = outcome::exit_words(&output);
-                (StepOutcome::Failed, Some(output), Some(message))
-            }
-            Err(fault) => (StepOutcome::Failed, None, Some(fault.to_string())),
-        };
-        if outcome == StepOutcome::Changed {
-            self.done(no, report, took_us);
-        }
-        let end =
-            TaskEnd { no, outcome, deeds: Vec::new(), output, message, data: String::new(), attempts: 1, took_us };
-        self.ended(end);
-        if self.phase == Phase::Failing && !self.job.needs_agent() {
-            self.end(HostOutcome::Failed);
-        }
-        std::mem::take(&mut self.orders)
-    }
-
     /// Whoever runs this wants it stopped and undone.
     pub fn interrupt(&mut self, reason: &Fault) -> Vec<Order> {
         if matches!(self.phase, Phase::Working | Phase::Waiting | Phase::Closing) {
@@ -195,6 +193,15 @@ impl HostRun {
         if self.phase == Phase::Waiting {
             self.phase = Phase::Working;
             self.barrier = usize::MAX;
+            self.advance();
+        }
+        std::mem::take(&mut self.orders)
+    }
+
+    /// It is its turn at the step for which it asked.
+    pub fn entered(&mut self, pass: Pass) -> Vec<Order> {
+        if self.phase == Phase::Working && matches!(self.entry, Entry::Asked) {
+            self.entry = Entry::Granted(pass);
             self.advance();
         }
         std::mem::take(&mut self.orders)
@@ -236,12 +243,25 @@ impl HostRun {
         while self.phase == Phase::Working && self.raws.is_empty() && self.cursor < self.barrier {
             let job = Arc::clone(&self.job);
             self.mark(&job);
+            if !self.leaves() {
+                return;
+            }
             let Some(step) = job.step(self.cursor) else { break };
             if !job.chooses(self.cursor, step) {
                 self.cursor += 1;
                 continue;
             }
             let no = TaskNo { step: u32::try_from(self.cursor).expect("steps are counted in u32"), item: 0 };
+            if step.turn.is_some() {
+                match self.passes(no, step) {
+                    Some(true) => self.entry = Entry::Inside(self.cursor),
+                    Some(false) => {
+                        self.cursor += 1;
+                        continue;
+                    }
+                    None => return,
+                }
+            }
             let draft = job.drafts.take(&self.host.name, no.step).map(Rendered::Work);
             match draft.unwrap_or_else(|| task::render(&job, step, no, &self.scope)) {
                 Rendered::Work(prepared) => {
@@ -260,6 +280,7 @@ impl HostRun {
         }
         if self.phase == Phase::Working && self.raws.is_empty() {
             self.mark(&Arc::clone(&self.job));
+            self.leaves();
         }
         self.next_raw();
         self.close_when_done();
@@ -316,7 +337,7 @@ impl HostRun {
                 self.orders.push(Order::Tell(ToAgent::Task(task)));
             }
             Work::Raw { line, .. } if self.job.mode == Mode::Plan => {
-                let end = StepEnd { deeds: vec![raw_report(&line)], ..plain_end(StepOutcome::Changed, None) };
+                let end = StepEnd { deeds: vec![raw::raw_report(&line)], ..plain_end(StepOutcome::Changed, None) };
                 self.step_ended(no, end);
                 self.result(no, item.item.as_deref(), None);
             }
@@ -325,12 +346,6 @@ impl HostRun {
                 self.raws.push_back((no, line, timeout_s));
             }
         }
-    }
-
-    fn next_raw(&mut self) {
-        let Some((no, line, timeout_s)) = self.raws.front().cloned() else { return };
-        self.started(no);
-        self.orders.push(Order::Raw { no, line, timeout_s });
     }
 
     fn started(&mut self, no: TaskNo) {
@@ -444,14 +459,4 @@ impl HostRun {
 
 fn plain_end(outcome: StepOutcome, message: Option<String>) -> StepEnd {
     StepEnd { outcome, deeds: Vec::new(), output: None, message, attempts: 0, took_us: 0 }
-}
-
-fn raw_report(line: &str) -> DeedReport {
-    let command = CommandSpec { argv: vec![line.to_owned()], ..CommandSpec::default() };
-    DeedReport {
-        deed: Deed::Act { act: Act::Run(command), undo: Undo::Irreversible },
-        differences: Vec::new(),
-        diff: None,
-        undo: UndoKind::Irreversible,
-    }
 }

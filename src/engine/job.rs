@@ -6,7 +6,7 @@ use serde_json::{Value as Data, json};
 
 use crate::{
     base::Masker,
-    engine::{desk::Shelf, drafts::Drafts},
+    engine::{desk::Shelf, drafts::Drafts, turnstile::Turnstiles},
     model::{
         event::Mode,
         ids::RunId,
@@ -51,6 +51,8 @@ pub struct Job {
     pub shelf: Arc<Shelf>,
     /// Steps that were rendered already.
     pub drafts: Arc<Drafts>,
+    /// Where hosts wait for each other in the middle of the steps.
+    pub turnstiles: Turnstiles,
     /// How to connect.
     pub settings: transport::Settings,
 }

@@ -18,6 +18,7 @@ pub mod recover;
 mod results;
 pub mod session;
 pub mod task;
+pub mod turnstile;
 pub mod witness;
 
 pub use book::Book;

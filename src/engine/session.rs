@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,6 +17,7 @@ use crate::{
         host_run::{HostRun, Order},
         job::Job,
         line::Line,
+        turnstile::{Pass, Permit},
     },
     model::{
         event::{Counts, Event, HostConnected, HostOutcome, Mode},
@@ -86,6 +88,8 @@ pub async fn run(
                 turn: Some(turn),
                 connection,
                 line,
+                entering: None,
+                permit: None,
                 orders: VecDeque::new(),
                 streaming: None,
                 sent: HashSet::new(),
@@ -202,6 +206,8 @@ fn with_last_words(mut fault: Fault, connection: &Connection) -> Fault {
     fault
 }
 
+type Entering = Pin<Box<dyn Future<Output = (Pass, Permit)> + Send>>;
+
 struct Session {
     job: Arc<Job>,
     run: HostRun,
@@ -212,6 +218,9 @@ struct Session {
     turn: Option<OwnedSemaphorePermit>,
     connection: Connection,
     line: Option<Line>,
+    /// Its turn at a step that hosts go through one after the other, while it waits for it.
+    entering: Option<Entering>,
+    permit: Permit,
     orders: VecDeque<Order>,
     streaming: Option<(Content, u64)>,
     sent: HashSet<Content>,
@@ -256,9 +265,18 @@ impl Session {
             if self.run.is_over() && self.orders.is_empty() {
                 return Ok(());
             }
-            let Some(line) = &mut self.line else { continue };
+            let has_line = self.line.is_some();
+            if !has_line && self.entering.is_none() {
+                continue;
+            }
             tokio::select! {
-                stepped = line.step() => stepped?,
+                stepped = async { self.line.as_mut().expect("asked above").step().await }, if has_line => stepped?,
+                (pass, permit) = async { self.entering.as_mut().expect("asked above").await }, if self.entering.is_some() => {
+                    self.entering = None;
+                    self.permit = permit;
+                    let orders = self.run.entered(pass);
+                    self.orders.extend(orders);
+                }
                 reason = halted(&mut self.halt), if !was_halted => {
                     was_halted = true;
                     self.drop_orders();
@@ -289,6 +307,7 @@ impl Session {
     /// What was ordered and is not begun is not wanted any more; what has happened is still told.
     fn drop_orders(&mut self) {
         self.orders.retain(|order| matches!(order, Order::Event(_)));
+        self.entering = None;
         self.streaming = None;
     }
 
@@ -313,6 +332,16 @@ impl Session {
                 None => break,
                 Some(Order::Event(event)) => self.tell(event).await,
                 Some(Order::Tell(message)) => self.push(&message),
+                Some(Order::Enter(step)) => {
+                    // Whoever is to go first must get a turn.
+                    self.turn = None;
+                    let (job, host) = (Arc::clone(&self.job), self.run.host().clone());
+                    self.entering = Some(Box::pin(async move { job.turnstiles.enter(step, &host).await }));
+                }
+                Some(Order::Leave(step, result)) => {
+                    self.permit = None;
+                    self.job.turnstiles.leave(step, self.run.host(), result);
+                }
                 Some(Order::Wait) => {
                     self.turn = None;
                     let _nobody_asks_any_more = self.gate.reached.send(self.run.host().clone());

@@ -180,6 +180,17 @@ pub struct Step {
     pub sensitive: bool,
     /// Words to choose steps by.
     pub tags: Vec<String>,
+    /// How hosts go through it, if not all at once.
+    pub turn: Option<Turn>,
+}
+
+/// How hosts go through a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The first host of the run does it, and the others go on when it is done.
+    Once,
+    /// So many hosts do it at once.
+    Throttle(u32),
 }
 
 /// How often to try, and how long to wait in between.

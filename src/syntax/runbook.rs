@@ -13,7 +13,7 @@ use crate::{
         decode::{self, Fields},
         inventory::Become,
         node::{Entry, Node, Value},
-        runbook::{KindWord, Runbook, Step},
+        runbook::{KindWord, Runbook, Step, Turn},
     },
     syntax::yaml,
 };
@@ -50,6 +50,10 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> Result<Runbook, Faul
     let sound = fields.faults.0.len();
     let handlers = handlers.map(|node| step::list(node, kinds, &mut fields.faults)).unwrap_or_default();
     let handlers_are_whole = fields.faults.0.len() == sound;
+    for handler in handlers.iter().filter(|handler| handler.turn == Some(Turn::Once)) {
+        let fault = Fault::input("a handler runs on each host that notified it, and not once for all");
+        fields.faults.push(fault.at(&handler.place));
+    }
     check_ids(steps.iter().chain(&handlers).chain(&verify), &mut fields.faults);
     if handlers_are_whole {
         check_handlers(&steps, &handlers, &mut fields.faults);

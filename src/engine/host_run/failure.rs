@@ -75,7 +75,7 @@ impl HostRun {
     }
 
     /// Ends a step that was never sent.
-    fn refuse(&mut self, no: TaskNo, outcome: StepOutcome, why: String) {
+    pub(super) fn refuse(&mut self, no: TaskNo, outcome: StepOutcome, why: String) {
         let step = self.job.step(no.step as usize).expect("only steps are refused");
         let label = StepLabel {
             no,

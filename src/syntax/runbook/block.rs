@@ -5,7 +5,7 @@ use crate::{
     model::{
         decode::Fields,
         node::{Node, Value},
-        runbook::{KindWord, Mark, Step},
+        runbook::{KindWord, Mark, Step, Turn},
     },
     syntax::runbook::{read_vars, step},
 };
@@ -62,6 +62,7 @@ impl Outline {
         let vars = fields.read("vars", read_vars).unwrap_or_default();
         let sensitive = fields.truth("sensitive");
         let tags = fields.read("tags", step::tags).unwrap_or_default();
+        let once = fields.truth("run_once").then_some(Turn::Once);
         let first = self.steps.len();
         self.depth += 1;
         for (mark, part) in parts {
@@ -80,6 +81,7 @@ impl Outline {
             prepend(&mut step.vars, &vars);
             step.sensitive |= sensitive;
             step.tags.extend_from_slice(&tags);
+            step.turn = step.turn.or(once);
         }
         fields.finish(Some(()))
     }

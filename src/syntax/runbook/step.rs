@@ -1,24 +1,26 @@
 //! Steps and handlers.
 
+use serde::Deserialize;
+
 use crate::{
     base::{Fault, Faults, fault::nearest},
     model::{
         decode::{self, Fields},
         ids::StepId,
         node::{Entry, Node, Value},
-        runbook::{KindWord, Placed, Retry, Step},
+        runbook::{KindWord, Placed, Retry, Step, Turn},
     },
     syntax::runbook::{is_identifier, read_vars},
 };
 
 /// Keys that later versions will know.
-const LATER: [&str; 3] = ["run_once", "delegate_to", "throttle"];
+const LATER: [&str; 1] = ["delegate_to"];
 
 /// Keys that make a block of steps.
 const OF_BLOCKS: [&str; 3] = ["block", "rescue", "always"];
 
 /// What a step may have beside its kind.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "name",
     "id",
     "when",
@@ -31,6 +33,8 @@ const KEYS: [&str; 13] = [
     "vars",
     "sensitive",
     "tags",
+    "run_once",
+    "throttle",
     "register",
 ];
 
@@ -83,6 +87,7 @@ pub(super) fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
     let vars = fields.read("vars", read_vars).unwrap_or_default();
     let sensitive = fields.truth("sensitive");
     let tags = fields.read("tags", tags).unwrap_or_default();
+    let turn = turn(&mut fields);
     let step = kind.map(|(kind, entry)| {
         let kind_word = Placed { value: kind.name.to_owned(), place: entry.key_place.clone() };
         Step {
@@ -101,6 +106,7 @@ pub(super) fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
             vars,
             sensitive,
             tags,
+            turn,
         }
     });
     // Without a kind, the word that was meant as one would be told twice.
@@ -190,6 +196,25 @@ fn arguments(kind: &KindWord, entry: &Entry, step: &Node) -> Node {
     let others = step.as_map().unwrap_or_default();
     arguments.extend(others.iter().filter(|other| beside(kind, entry).any(|field| field == other.key)).cloned());
     Node { value: Value::Map(arguments), place: entry.value.place.clone() }
+}
+
+fn turn(fields: &mut Fields<'_>) -> Option<Turn> {
+    let throttle = fields.value("throttle").and_then(|node| {
+        let hosts = fields.faults.keep(decode::with(node, |reader| u32::deserialize(reader)));
+        if hosts == Some(0) {
+            fields.faults.push(Fault::input("with a throttle of 0 no host would do it").at(&node.place));
+        }
+        hosts.map(|hosts| (node, hosts))
+    });
+    match (fields.truth("run_once"), throttle) {
+        (true, Some((node, _))) => {
+            let fault = Fault::input("what is done once needs no throttle").at(&node.place);
+            fields.faults.push(fault);
+            None
+        }
+        (true, None) => Some(Turn::Once),
+        (false, throttle) => throttle.map(|(_, hosts)| Turn::Throttle(hosts)),
+    }
 }
 
 fn read_id(node: &Node) -> Result<StepId, Fault> {

@@ -1,0 +1,54 @@
+//! `raw`: what the login shell does, without an agent.
+
+use super::{HostRun, Order, Phase};
+use crate::{
+    base::Fault,
+    engine::outcome,
+    model::{
+        change::{Act, CommandSpec, Deed, DeedReport, Undo, UndoKind},
+        event::{HostOutcome, Output, StepOutcome},
+        ids::TaskNo,
+    },
+    wire::message::TaskEnd,
+};
+
+impl HostRun {
+    /// A `raw` step has ended.
+    pub fn raw_ended(&mut self, no: TaskNo, line: &str, result: Result<Output, Fault>, took_us: u64) -> Vec<Order> {
+        let report = raw_report(line);
+        let (outcome, output, message) = match result {
+            Ok(output) if output.succeeded() => (StepOutcome::Changed, Some(output), None),
+            Ok(output) => {
+                let message = outcome::exit_words(&output);
+                (StepOutcome::Failed, Some(output), Some(message))
+            }
+            Err(fault) => (StepOutcome::Failed, None, Some(fault.to_string())),
+        };
+        if outcome == StepOutcome::Changed {
+            self.done(no, report, took_us);
+        }
+        let end =
+            TaskEnd { no, outcome, deeds: Vec::new(), output, message, data: String::new(), attempts: 1, took_us };
+        self.ended(end);
+        if self.phase == Phase::Failing && !self.job.needs_agent() {
+            self.end(HostOutcome::Failed);
+        }
+        std::mem::take(&mut self.orders)
+    }
+
+    pub(super) fn next_raw(&mut self) {
+        let Some((no, line, timeout_s)) = self.raws.front().cloned() else { return };
+        self.started(no);
+        self.orders.push(Order::Raw { no, line, timeout_s });
+    }
+}
+
+pub(super) fn raw_report(line: &str) -> DeedReport {
+    let command = CommandSpec { argv: vec![line.to_owned()], ..CommandSpec::default() };
+    DeedReport {
+        deed: Deed::Act { act: Act::Run(command), undo: Undo::Irreversible },
+        differences: Vec::new(),
+        diff: None,
+        undo: UndoKind::Irreversible,
+    }
+}
