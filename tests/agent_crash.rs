@@ -5,6 +5,7 @@
 mod agent_support;
 
 use std::{
+    cell::Cell,
     fs,
     os::unix::fs::symlink,
     process::{Child, Command, Stdio},
@@ -13,8 +14,15 @@ use std::{
 
 use agent_support::{Controller, Host, Told, picture, sh, shell};
 use rollbook::{
-    model::event::{HostOutcome, Mode, Undone},
-    wire::{FromAgent, ToAgent, message::Settle},
+    model::{
+        event::{HostOutcome, Mode, Undone},
+        ids::RunId,
+        strategy::OnFailure,
+    },
+    wire::{
+        FromAgent, ToAgent,
+        message::{Open, Settle, UndoRun},
+    },
 };
 use serde_json::json;
 
@@ -146,6 +154,64 @@ fn a_recovery_that_is_killed_is_recovered() {
     agent.controller.tell(&ToAgent::Recover(Settle::Back));
     assert_ne!(agent.controller.listen().closed().outcome, HostOutcome::NeedsRecovery);
     assert_eq!(seen(&host), before);
+    agent.end();
+}
+
+/// Asks for the undo of run 1.
+fn undo(agent: &mut Agent, letter: u32) {
+    let run = |letter| RunId::from_parts("20261123-051034", letter);
+    let open = Open {
+        run: run(letter),
+        mode: Mode::Apply,
+        operator: "ann".into(),
+        on_failure: OnFailure::Rollback,
+        witness: None,
+    };
+    agent.controller.tell(&ToAgent::Undo(Box::new(UndoRun { open, of: run(1), force_drift: false })));
+}
+
+#[test]
+fn an_undo_that_is_killed_is_put_back_and_can_be_made_again() {
+    let without_times = |host: &Host| {
+        let mut seen = seen(host);
+        // What comes back from another run's journal is a file anew: it has its times, and no other names.
+        seen.values_mut().for_each(|what| *what = what.split(" inode ").next().unwrap().to_owned());
+        seen
+    };
+    let host = lived_in();
+    let before = without_times(&host);
+    let mut agent = start(&host);
+    agent.controller.open(Mode::Apply, 1);
+    steps(&mut agent.controller);
+    assert_eq!(agent.controller.close().closed().outcome, HostOutcome::Succeeded);
+    agent.end();
+    let after = seen(&host);
+    let mut runs = (2..).map(|letter| letter << 8);
+    for round in 0..15 {
+        let mut agent = start(&host);
+        undo(&mut agent, runs.next().unwrap());
+        let heard = Cell::new(0);
+        agent.controller.await_message(|message| {
+            heard.set(heard.get() + usize::from(matches!(message, FromAgent::Done { .. })));
+            heard.get() > round * 3 || *message == FromAgent::Ready
+        });
+        agent.kill();
+        let mut agent = start(&host);
+        assert!(agent.controller.hello.open_run.is_some(), "round {round}");
+        agent.controller.tell(&ToAgent::Recover(Settle::Back));
+        let told = agent.controller.listen();
+        assert_eq!(told.closed().outcome, HostOutcome::RolledBack, "round {round}: {told:?}");
+        assert_eq!(seen(&host), after, "round {round}: {told:?}");
+        agent.end();
+    }
+    let mut agent = start(&host);
+    undo(&mut agent, runs.next().unwrap());
+    agent.controller.await_message(|message| *message == FromAgent::Ready);
+    assert_eq!(agent.controller.close().closed().outcome, HostOutcome::Succeeded);
+    assert_eq!(without_times(&host), before);
+    undo(&mut agent, runs.next().unwrap());
+    let again = agent.controller.listen();
+    assert!(again.closed().message.as_deref().unwrap().contains("was undone by run"), "{again:?}");
     agent.end();
 }
 

@@ -120,7 +120,7 @@ impl Inbox {
 
     fn take_in(&self, message: ToAgent, running: &Running) {
         match &message {
-            ToAgent::Open(_) => running.resume(),
+            ToAgent::Open(_) | ToAgent::Undo(_) => running.resume(),
             ToAgent::Cancel => running.cancel(),
             _ => {}
         }

@@ -33,12 +33,12 @@ const DIFF_INPUT_BYTES_MAX: u64 = 1024 * 1024;
 #[derive(Default)]
 pub(super) struct Trial {
     /// In a plan: what would be done.
-    deeds: Vec<DeedReport>,
+    pub(super) deeds: Vec<DeedReport>,
     /// Whether something was done.
-    changed: bool,
+    pub(super) changed: bool,
     /// What its command printed.
-    output: Option<Output>,
-    message: Option<String>,
+    pub(super) output: Option<Output>,
+    pub(super) message: Option<String>,
     data: String,
 }
 
@@ -206,19 +206,20 @@ impl<W: Write> Run<'_, W> {
     }
 
     fn want(&mut self, task: &Task, spec: &Spec) -> Result<Decision, Halt> {
-        let mut slow = || self.voice.finish();
-        let planning = self.journal.is_none();
-        let (probe, environment) = (&self.machine.probe, &task.environment);
-        let (blobs, overlay, seen) = (&mut self.blobs, &self.overlay, &mut self.seen);
-        spec.want(&mut HostView::new(probe, blobs, overlay, environment, planning, seen, &mut slow))
+        self.through_view(task, |view| spec.want(view))
     }
 
     fn changes(&mut self, task: &Task, decision: &Decision) -> Result<Vec<Change>, Halt> {
+        self.through_view(task, |view| deeds::changes(view, decision))
+    }
+
+    /// Looks at the host, with what earlier tasks of a plan would have done laid over it.
+    pub(super) fn through_view<T>(&mut self, task: &Task, at: impl FnOnce(&mut HostView<'_>) -> T) -> T {
         let mut slow = || self.voice.finish();
         let planning = self.journal.is_none();
         let (probe, environment) = (&self.machine.probe, &task.environment);
         let (blobs, overlay, seen) = (&mut self.blobs, &self.overlay, &mut self.seen);
-        deeds::changes(&mut HostView::new(probe, blobs, overlay, environment, planning, seen, &mut slow), decision)
+        at(&mut HostView::new(probe, blobs, overlay, environment, planning, seen, &mut slow))
     }
 
     /// In a plan: says what would be done, and lays it over the host for the tasks to come.
@@ -303,7 +304,7 @@ impl<W: Write> Run<'_, W> {
     }
 
     /// Brings the changes about: all armed with one sync, then one after the other.
-    fn change(&mut self, task: &Task, changes: &[Change], trial: &mut Trial) -> Result<(), Halt> {
+    pub(super) fn change(&mut self, task: &Task, changes: &[Change], trial: &mut Trial) -> Result<(), Halt> {
         let deeds: Vec<Deed> = changes.iter().cloned().map(Deed::Change).collect();
         let probe = &self.machine.probe;
         let journal = self.journal.as_mut().expect("an apply has a journal");
@@ -335,7 +336,7 @@ impl<W: Write> Run<'_, W> {
     }
 
     /// Does an act. It is armed by itself, right before: so whoever finds it armed knows that it was begun.
-    fn act(&mut self, task: &Task, deed: &Deed, trial: &mut Trial) -> Result<(), Halt> {
+    pub(super) fn act(&mut self, task: &Task, deed: &Deed, trial: &mut Trial) -> Result<(), Halt> {
         self.go_on()?;
         self.voice.finish();
         let Deed::Act { act, .. } = deed else { unreachable!("only acts are done here") };
@@ -408,7 +409,7 @@ impl<W: Write> Run<'_, W> {
     }
 
     /// The difference of the contents, where both are text that is at hand.
-    fn diff(&self, task: &Task, change: &Change) -> Option<String> {
+    pub(super) fn diff(&self, task: &Task, change: &Change) -> Option<String> {
         let Resource::Path(file) = &change.resource else { return None };
         let content = new_content(change).filter(|new| !task.sensitive && new.bytes <= DIFF_INPUT_BYTES_MAX)?;
         let old = match &change.before {

@@ -12,9 +12,11 @@ mod program;
 mod recover;
 mod report;
 mod serve;
+mod undo;
 mod unwind;
 mod validate;
 mod voice;
+mod way;
 
 use std::{fs, io, os::fd::AsFd, path::Path, process::ExitCode};
 

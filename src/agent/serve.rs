@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    agent::{Machine, block::Block, inbox::Inbox, recover, voice::Voice},
+    agent::{Machine, block::Block, inbox::Inbox, recover, undo, voice::Voice},
     model::{
         event::{Counts, HostOutcome, Mode, StepOutcome},
         runbook::Mark,
@@ -31,6 +31,7 @@ pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &M
             ToAgent::Open(open) => Run::begin(machine, &inbox, &mut voice, open),
             ToAgent::AskWitnesses => tell_witnesses(machine, &mut voice),
             ToAgent::Recover(how) => recover::recover(machine, &mut voice, how),
+            ToAgent::Undo(order) => undo::undo(machine, &inbox, &mut voice, *order),
             // Sent ahead for a run that has ended already.
             ToAgent::Blob(_)
             | ToAgent::Task(_)
@@ -96,7 +97,7 @@ pub(super) struct Run<'a, W> {
 }
 
 /// Why a run does not go on.
-enum End {
+pub(super) enum End {
     /// It is done.
     Close(Option<crate::model::witness::Witness>),
     /// All of it is to be undone; one sentence that says why.
@@ -108,6 +109,13 @@ enum End {
 impl<'a, W: Write> Run<'a, W> {
     /// Goes through a plan or an apply to its end.
     fn begin(machine: &'a Machine, inbox: &'a Inbox, voice: &'a mut Voice<W>, open: Open) {
+        if let Some(run) = Run::open(machine, inbox, voice, open) {
+            run.go();
+        }
+    }
+
+    /// Opens it. None where it was refused, which is said.
+    pub(super) fn open(machine: &'a Machine, inbox: &'a Inbox, voice: &'a mut Voice<W>, open: Open) -> Option<Self> {
         let journal = match open.mode {
             Mode::Plan => None,
             Mode::Apply => match machine.store.begin(open.run, &open.operator, open.witness) {
@@ -115,12 +123,13 @@ impl<'a, W: Write> Run<'a, W> {
                 Err(fault) => {
                     let message = Some(fault.to_string());
                     let closed = Closed { outcome: HostOutcome::Failed, counts: Counts::default(), message };
-                    return voice.say(FromAgent::Closed(closed));
+                    voice.say(FromAgent::Closed(closed));
+                    return None;
                 }
             },
         };
         let blobs = journal.as_ref().map_or_else(Blobs::default, |journal| Blobs::spilling(journal.blobs_folder()));
-        let run = Run {
+        Some(Run {
             machine,
             inbox,
             voice,
@@ -133,8 +142,7 @@ impl<'a, W: Write> Run<'a, W> {
             counts: Counts::default(),
             on_failure: open.on_failure,
             went_on: false,
-        };
-        run.go();
+        })
     }
 
     fn go(mut self) {
@@ -148,7 +156,7 @@ impl<'a, W: Write> Run<'a, W> {
     }
 
     /// Does what is asked until it is over.
-    fn work(&mut self) -> End {
+    pub(super) fn work(&mut self) -> End {
         loop {
             let message = match hear(self.inbox, self.voice) {
                 Ok(message) => message,
@@ -182,7 +190,7 @@ impl<'a, W: Write> Run<'a, W> {
                 ToAgent::Unwind => return End::Back("the controller asked for it".into()),
                 ToAgent::Cancel => return End::Back("the run was cancelled".into()),
                 ToAgent::AskWitnesses => tell_witnesses(self.machine, self.voice),
-                ToAgent::Open(_) | ToAgent::Recover(_) => {
+                ToAgent::Open(_) | ToAgent::Recover(_) | ToAgent::Undo(_) => {
                     return End::Back("the controller began another run before this one had ended".into());
                 }
             }
@@ -197,7 +205,7 @@ impl<'a, W: Write> Run<'a, W> {
     }
 
     /// Tells how a task ended. What does not fit into one message comes before it, as deeds do in an apply.
-    fn tell_end(&mut self, mut end: TaskEnd) {
+    pub(super) fn tell_end(&mut self, mut end: TaskEnd) {
         let (mut bytes, mut first) = (0, end.deeds.len());
         while first > 0 && bytes < DEEDS_BYTES {
             first -= 1;
@@ -210,7 +218,7 @@ impl<'a, W: Write> Run<'a, W> {
         self.voice.say(FromAgent::Ended(Box::new(end)));
     }
 
-    fn count(&mut self, outcome: StepOutcome) {
+    pub(super) fn count(&mut self, outcome: StepOutcome) {
         let counts = &mut self.counts;
         let count = match outcome {
             StepOutcome::Ok => &mut counts.ok,

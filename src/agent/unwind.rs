@@ -1,15 +1,23 @@
 //! The way back: every entry of a journal, newest first, each looked at before it is touched (docs/rollback.md).
 
-use std::{collections::HashMap, io::Write};
+use std::io::Write;
 
 use crate::{
-    agent::{deeds::command_of, life::failure, report, serve::Run, voice::Voice},
+    agent::{
+        deeds::{command_of, words_of},
+        life::failure,
+        report,
+        serve::Run,
+        voice::Voice,
+        way::{self, Chains, Step},
+    },
+    base::ByteText,
     model::{
         change::{Act, Change, CommandSpec, Deed, Undo},
         event::{HostOutcome, Undone},
-        state::{PathState, Resource, State},
+        state::{Resource, State},
     },
-    resources::{self, path},
+    resources,
     target::{
         Blobs, Journal, Probe,
         journal::{Entry, Status},
@@ -49,6 +57,22 @@ pub(super) struct Settled {
 }
 
 impl Settled {
+    /// Takes in how one deed was undone.
+    pub(super) fn take(&mut self, entry: &Entry, how: &Undone) {
+        let name = match &entry.deed {
+            Deed::Change(change) => change.resource.to_string(),
+            Deed::Act { act, .. } => words_of(act),
+        };
+        match how {
+            Undone::Undone => self.undone += 1,
+            Undone::AlreadyBefore => {}
+            Undone::Drifted(_) if self.drifted.contains(&name) => {}
+            Undone::Drifted(_) => self.drifted.push(name),
+            Undone::Irreversible => self.irreversible.push(name),
+            Undone::Failed(_) => self.failed.push(name),
+        }
+    }
+
     /// Closes the journal, unless another attempt may do better: then it stays open. How the host ended, and what is
     /// left to say.
     pub(super) fn settle(&self, journal: &mut Journal, probe: &Probe) -> (HostOutcome, Option<String>) {
@@ -97,40 +121,19 @@ impl Settled {
 /// How many names one sentence gives.
 const NAMES_TOLD: usize = 3;
 
-/// Where the way back of one deed leads.
-enum Step {
-    /// It is as it was before.
-    Before,
-    /// It is to be brought back, from this state.
-    Back(State),
-    /// Someone else has changed it.
-    Drifted(String),
-}
-
 /// What the way back needs.
 pub(super) struct WayBack<'a, W> {
     probe: &'a Probe,
     blobs: &'a Blobs,
     journal: &'a mut Journal,
     voice: &'a mut Voice<W>,
-    /// The entries of each resource, in order.
-    chains: HashMap<Resource, Vec<u32>>,
-}
-
-fn chains(entries: &[(Entry, Status)]) -> HashMap<Resource, Vec<u32>> {
-    let mut chains: HashMap<Resource, Vec<u32>> = HashMap::new();
-    for (entry, _) in entries {
-        if let Deed::Change(change) = &entry.deed {
-            chains.entry(change.resource.clone()).or_default().push(entry.no);
-        }
-    }
-    chains
+    chains: Chains,
 }
 
 impl<'a, W: Write> WayBack<'a, W> {
     /// The way back of a journal's run.
     pub(super) fn of(probe: &'a Probe, blobs: &'a Blobs, journal: &'a mut Journal, voice: &'a mut Voice<W>) -> Self {
-        WayBack { probe, blobs, journal, voice, chains: HashMap::new() }
+        WayBack { probe, blobs, journal, voice, chains: Chains::default() }
     }
 }
 
@@ -146,8 +149,8 @@ impl<W: Write> WayBack<'_, W> {
         let all = self.journal.entries();
         let todo: Vec<(Entry, Status)> =
             all.iter().filter(|(entry, status)| is_open(entry, status)).rev().cloned().collect();
-        self.chains = chains(all);
-        for group in todo.chunk_by(|(a, _), (b, _)| a.task == b.task && is_package(a) && is_package(b)) {
+        self.chains = Chains::of(all);
+        for group in todo.chunk_by(|(a, _), (b, _)| way::goes_with(a, b)) {
             match &group[0].0.deed {
                 Deed::Change(_) => self.changes(group, &mut settled),
                 Deed::Act { act, undo } => self.act(&group[0], act, undo, &mut settled),
@@ -180,7 +183,7 @@ impl<W: Write> WayBack<'_, W> {
         let tools = self.journal.tools_back(self.probe, self.blobs, &entries);
         let brought = resources::converge(&tools, &changes);
         for (entry, change) in back {
-            let how = match (&brought, self.check(&change)) {
+            let how = match (&brought, way::unlike(self.probe, &change)) {
                 (_, None) => Undone::Undone,
                 (Err(halt), Some(_)) => Undone::Failed(halt.to_string()),
                 (Ok(()), Some(why)) => Undone::Failed(why),
@@ -191,64 +194,16 @@ impl<W: Write> WayBack<'_, W> {
 
     /// Looks before anything is touched.
     fn look(&self, entry: &Entry, status: &Status, change: &Change) -> Result<Step, String> {
-        let Change { resource, before, after } = change;
         if *status != Status::Sealed
-            && let Resource::Path(path) = resource
+            && let Resource::Path(path) = &change.resource
         {
             let tools = self.journal.tools_back(self.probe, self.blobs, &[entry.no]);
             tools.clear_temporary(path).map_err(|error| format!("clearing up beside {path}: {error}"))?;
         }
-        let now = resources::observe(self.probe, resource).map_err(|halt| halt.to_string())?;
-        let is_as = |state: &State| resources::differences(&now, state).is_empty();
-        let differs = resources::differences(after, &now);
-        if is_as(before) || !differs.is_empty() && self.earlier_states(entry, resource).any(is_as) {
-            return Ok(Step::Before);
-        }
-        let is_ours = differs.is_empty() || *status != Status::Sealed && may_be_ours(entry, before, after, &now);
-        if !is_ours {
-            let told: Vec<String> =
-                differs.iter().map(|d| format!("{}: {} → {}", d.attribute, d.before, d.after)).collect();
-            return Ok(Step::Drifted(told.join("; ")));
-        }
-        match self.strangers_in(resource, before, &now) {
-            Some(stranger) => Ok(Step::Drifted(format!("it now holds {stranger}"))),
-            None => Ok(Step::Back(now)),
-        }
-    }
-
-    /// The states that a resource had before earlier entries: where it is in one of them, the way back has been there
-    /// already, and those entries lead on.
-    fn earlier_states<'s>(&'s self, entry: &Entry, resource: &Resource) -> impl Iterator<Item = &'s State> {
-        let numbers = self.chains.get(resource).map_or(&[][..], Vec::as_slice);
-        let end = numbers.partition_point(|no| *no < entry.no);
-        numbers[..end].iter().rev().filter_map(|no| match &self.journal.entries()[*no as usize].0.deed {
-            Deed::Change(change) => Some(&change.before),
-            Deed::Act { .. } => None,
-        })
-    }
-
-    /// What someone has put into a directory that is to go.
-    fn strangers_in(&self, resource: &Resource, before: &State, now: &State) -> Option<String> {
-        let is_directory = |state: &State| matches!(state, State::Path(PathState::Directory { .. }));
-        match resource {
-            Resource::Path(path) if is_directory(now) && !is_directory(before) => {
-                self.probe.list(path).ok()?.first().map(ToString::to_string)
-            }
-            _ => None,
-        }
-    }
-
-    /// Why a resource is not as it was before, if it is not.
-    fn check(&self, change: &Change) -> Option<String> {
-        match resources::observe(self.probe, &change.resource) {
-            Ok(now) => {
-                let differs = resources::differences(&now, &change.after);
-                let told: Vec<String> =
-                    differs.iter().map(|d| format!("{} is {}, not {}", d.attribute, d.before, d.after)).collect();
-                (!differs.is_empty()).then(|| told.join("; "))
-            }
-            Err(halt) => Some(halt.to_string()),
-        }
+        let now = resources::observe(self.probe, &change.resource).map_err(|halt| halt.to_string())?;
+        let earlier = self.chains.earlier(self.journal.entries(), entry, change);
+        let list = |path: &ByteText| self.probe.list(path).ok();
+        Ok(way::from(now, entry, status, change, earlier).unless_it_holds(change, list))
     }
 
     /// It is as it was before. If it had never been begun, there is nothing to say.
@@ -312,18 +267,7 @@ impl<W: Write> WayBack<'_, W> {
 
     /// Keeps and tells how it went.
     fn end(&mut self, entry: &Entry, how: Undone, settled: &mut Settled) {
-        let name = match &entry.deed {
-            Deed::Change(change) => change.resource.to_string(),
-            Deed::Act { act, .. } => crate::agent::deeds::words_of(act),
-        };
-        match &how {
-            Undone::Undone => settled.undone += 1,
-            Undone::AlreadyBefore => {}
-            Undone::Drifted(_) if settled.drifted.contains(&name) => {}
-            Undone::Drifted(_) => settled.drifted.push(name),
-            Undone::Irreversible => settled.irreversible.push(name),
-            Undone::Failed(_) => settled.failed.push(name),
-        }
+        settled.take(entry, &how);
         // Where the disk takes no more records, the way back goes on: closing the journal will tell.
         let mut kept = self.journal.undone(entry.no, how.clone());
         if matches!(entry.deed, Deed::Act { .. }) {
@@ -334,19 +278,4 @@ impl<W: Write> WayBack<'_, W> {
         let report = Box::new(report::of(&entry.deed, None, entry.sensitive));
         self.voice.say(FromAgent::Undone { no: entry.task, report, how });
     }
-}
-
-/// Whether a state that is neither before nor after may be what a deed of ours has left half done. Programs that
-/// change packages, services, users and groups leave states of their own.
-fn may_be_ours(entry: &Entry, before: &State, after: &State, now: &State) -> bool {
-    match (before, after, now) {
-        (State::Path(before), State::Path(after), State::Path(now)) => {
-            path::is_between(before, after, now, entry.in_place)
-        }
-        _ => true,
-    }
-}
-
-fn is_package(entry: &Entry) -> bool {
-    matches!(&entry.deed, Deed::Change(Change { resource: Resource::Package(_), .. }))
 }

@@ -12,6 +12,7 @@ mod provenance;
 mod recover;
 mod run;
 mod show;
+mod undo;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -34,6 +35,7 @@ const EXAMPLES: &str = "\
 Examples:
   rollbook plan runbooks/web.yml -i inventories/prod.yml       see what would change; writes nothing
   rollbook apply runbooks/web.yml -i inventories/prod.yml      the same, then asks, then does it
+  rollbook undo 20261123-0510 -i inventories/prod.yml          put back what a finished run changed: plan, ask, do
   rollbook log                                                 what was run, when, by whom, how it ended
   rollbook show 20261123-0510                                  one run, change by change
 
@@ -70,6 +72,8 @@ enum Command {
     Apply(apply::ApplyArgs),
     /// Settle a run that was cut off on its hosts
     Recover(recover::RecoverArgs),
+    /// Undo a finished run: plan, ask, put back what is still as it left it
+    Undo(undo::UndoArgs),
     /// List the runs in the record
     Log(log::LogArgs),
     /// Show one run of the record, change by change
@@ -89,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args, &cli.global),
         Command::Apply(args) => apply::run(&args, &cli.global),
         Command::Recover(args) => recover::run(&args, &cli.global),
+        Command::Undo(args) => undo::run(&args, &cli.global),
         Command::Log(args) => log::run(&args, &cli.global),
         Command::Show(args) => show::run(&args, &cli.global),
         Command::Verify(args) => verify::run(&args, &cli.global),

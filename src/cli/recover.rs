@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 use clap::Args;
 
 use crate::{
-    base::{Digest, Faults, Masker, Place},
+    base::{Digest, Fault, Faults, Masker, Place},
     cli::{
         Exit, Global, ask, book, provenance,
         run::{self, ConnectArgs},
@@ -69,7 +69,7 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
     let limit = Placed { value: args.limit.clone(), place: Place::file("--limit") };
     let names = syntax::pattern::select(&inventory, &limit)?;
     let hosts: Vec<Arc<Host>> = inventory.hosts.iter().filter(|host| names.contains(&host.name)).cloned().collect();
-    let wanted = wanted(args, global)?;
+    let wanted = args.run.as_deref().map(|text| wanted(text, global)).transpose()?;
     let masker = Masker::new(run::secrets_of(&hosts));
     let opened = RunOpened {
         version: EVENT_VERSION,
@@ -84,6 +84,8 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
         tags: Vec::new(),
         limit: (args.limit != "all").then(|| args.limit.clone()),
         hosts: hosts.iter().map(|host| host.name.clone()).collect(),
+        undoes: None,
+        becomes: whom(args.become_user.as_deref()).name().map(str::to_owned),
     };
     let recovery = Recovery {
         labels: wanted.as_ref().map(|run| labels(run, global)).unwrap_or_default(),
@@ -94,11 +96,7 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
             _ => Settle::Back,
         },
         hosts,
-        become_user: match args.become_user.as_deref() {
-            None => Become::No,
-            Some("root") => Become::Root,
-            Some(user) => Become::User(user.to_owned()),
-        },
+        become_user: whom(args.become_user.as_deref()),
         settings: args.connect.settings(Arc::new(ask::Terminal::default())),
         forks: usize::from(args.connect.forks),
     };
@@ -106,17 +104,25 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
     Ok(run::with_book(book, run::new_run_id()?, |events, _| recover::recover(Arc::new(recovery), opened, events))?)
 }
 
-/// The run that is meant, if one is. The record of another controller may not know it: then its whole id is needed.
-fn wanted(args: &RecoverArgs, global: &Global) -> Result<Option<RunId>, Faults> {
-    let Some(text) = &args.run else { return Ok(None) };
+/// The run that is meant. The record of another controller may not know it: then its whole id is needed.
+pub(crate) fn wanted(text: &str, global: &Global) -> Result<RunId, Fault> {
     match text.parse() {
-        Ok(run) => Ok(Some(run)),
-        Err(_) => Ok(Some(Store::open_read_only(&global.store())?.find(text)?)),
+        Ok(run) => Ok(run),
+        Err(_) => Store::open_read_only(&global.store())?.find(text),
+    }
+}
+
+/// Whom `--become` means.
+pub(crate) fn whom(user: Option<&str>) -> Become {
+    match user {
+        None => Become::No,
+        Some("root") => Become::Root,
+        Some(user) => Become::User(user.to_owned()),
     }
 }
 
 /// What the record knows of the run's steps. Without it, they have only numbers.
-fn labels(run: &RunId, global: &Global) -> HashMap<(HostName, TaskNo), StepLabel> {
+pub(crate) fn labels(run: &RunId, global: &Global) -> HashMap<(HostName, TaskNo), StepLabel> {
     let mut labels = HashMap::new();
     let Ok(store) = Store::open_read_only(&global.store()) else { return labels };
     let _numbers_are_enough = store.each_entry_of(run, |entry| {

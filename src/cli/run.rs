@@ -269,6 +269,8 @@ impl Loaded {
             tags: args.tags.clone(),
             limit: args.limit.clone(),
             hosts: self.hosts.iter().map(|host| host.name.clone()).collect(),
+            undoes: None,
+            becomes: self.runbook.become_user.name().map(str::to_owned),
         }
     }
 

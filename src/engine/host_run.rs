@@ -172,7 +172,7 @@ impl HostRun {
             FromAgent::Need(content) => self.orders.push(Order::Content(content)),
             FromAgent::Closed(closed) => self.closed(closed),
             FromAgent::Note(message) => self.tell(Event::Note { host: Some(self.host.name.clone()), message }),
-            FromAgent::Hello(_) | FromAgent::Witnesses(_) => {}
+            FromAgent::Hello(_) | FromAgent::Witnesses(_) | FromAgent::Ready => {}
         }
         std::mem::take(&mut self.orders)
     }

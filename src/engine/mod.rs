@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod book;
 pub mod check;
+mod contact;
 pub mod desk;
 pub mod drafts;
 pub mod fleet;
@@ -19,6 +20,7 @@ mod results;
 pub mod session;
 pub mod task;
 pub mod turnstile;
+pub mod undo;
 pub mod witness;
 
 pub use book::Book;

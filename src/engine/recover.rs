@@ -2,12 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use tokio::{sync::Semaphore, task::JoinSet};
-
 use crate::{
     base::{Fault, FaultKind},
     engine::{
         book::Events,
+        contact::{self, Contact},
         fleet::{self, RunEnd},
         line::Line,
         session::{self, HostEnd},
@@ -17,7 +16,7 @@ use crate::{
         ids::{HostName, RunId, TaskNo},
         inventory::{Become, Host},
     },
-    transport::{self, Connection, Settings},
+    transport::Settings,
     wire::{
         FromAgent, ToAgent,
         message::{ATTEMPTS_MAX, Closed, OpenRun, Settle},
@@ -47,29 +46,21 @@ pub async fn recover(recovery: Arc<Recovery>, opened: RunOpened, events: Events)
     let started = Instant::now();
     events.tell(Event::RunOpened(Box::new(opened))).await;
     let _on_record = events.head().await;
-    let turns = Arc::new(Semaphore::new(recovery.forks));
-    let mut running = JoinSet::new();
-    for host in &recovery.hosts {
-        let (recovery, host, events) = (Arc::clone(&recovery), Arc::clone(host), events.clone());
-        let turns = Arc::clone(&turns);
-        running.spawn(async move {
-            let _turn = turns.acquire().await.expect("the semaphore is never closed");
-            (host.name.clone(), one(&recovery, &host, &events).await)
-        });
-    }
-    let hosts = running.join_all().await.into_iter().collect();
+    let hosts = contact::each(&recovery.hosts, recovery.forks, |host| {
+        let (recovery, events) = (Arc::clone(&recovery), events.clone());
+        async move { one(&recovery, &host, &events).await }
+    });
+    let hosts = hosts.await;
     fleet::close(hosts, &events, started).await
 }
 
 async fn one(recovery: &Recovery, host: &Host, events: &Events) -> HostEnd {
-    let asked = Instant::now();
-    let (connection, line, hello) = match connect(recovery, host).await {
-        Ok(connected) => connected,
+    let contact = contact::connect(host, &recovery.become_user, &recovery.settings, events).await;
+    let Contact { connection, line, hello } = match contact {
+        Ok(contact) => contact,
         Err(fault) => return session::unreachable_host(host, events, fault).await,
     };
-    let installed = line.installed;
-    events.tell(Event::HostConnected(session::hello_event(host, &connection, Some(&hello), installed, asked))).await;
-    let mut talk = Talk { recovery, host, events, line: line.line, counts: Counts::default() };
+    let mut talk = Talk { recovery, host, events, line, counts: Counts::default() };
     let (outcome, fault) = match talk.refusal(hello.open_run.as_ref()) {
         Some(end) => end,
         None => talk.settle().await,
@@ -79,24 +70,6 @@ async fn one(recovery: &Recovery, host: &Host, events: &Events) -> HostEnd {
     connection.close().await;
     events.tell(Event::HostEnded { host: host.name.clone(), outcome, counts, fault: fault.clone() }).await;
     HostEnd { outcome, counts, fault }
-}
-
-struct NewLine {
-    line: Line,
-    installed: bool,
-}
-
-async fn connect(
-    recovery: &Recovery,
-    host: &Host,
-) -> Result<(Connection, NewLine, Box<crate::wire::message::Hello>), Fault> {
-    let mut connection = transport::connect(host, &recovery.settings).await?;
-    let whom = host.connection.become_user.as_ref().unwrap_or(&recovery.become_user);
-    let pipe = connection.agent(whom).await?;
-    let installed = pipe.installed;
-    let mut line = Line::new(pipe);
-    let hello = line.hello(recovery.settings.connect_timeout).await?;
-    Ok((connection, NewLine { line, installed }, hello))
 }
 
 /// The conversation with one host.
@@ -179,14 +152,18 @@ impl Talk<'_> {
     }
 
     fn label(&self, no: TaskNo) -> StepLabel {
-        let known = self.recovery.labels.get(&(self.host.name.clone(), no)).cloned();
-        known.unwrap_or_else(|| StepLabel {
-            no,
-            name: format!("step {}", no.step + 1),
-            kind: "unknown".to_owned(),
-            place: String::new(),
-            sensitive: false,
-            handler: false,
-        })
+        label(&self.recovery.labels, &self.host.name, no)
     }
+}
+
+/// The label of a step of an earlier run, as far as the record knows it.
+pub(super) fn label(labels: &HashMap<(HostName, TaskNo), StepLabel>, host: &HostName, no: TaskNo) -> StepLabel {
+    labels.get(&(host.clone(), no)).cloned().unwrap_or_else(|| StepLabel {
+        no,
+        name: format!("step {}", no.step + 1),
+        kind: "unknown".to_owned(),
+        place: String::new(),
+        sensitive: false,
+        handler: false,
+    })
 }

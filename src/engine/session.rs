@@ -112,7 +112,7 @@ pub(super) async fn unreachable_host(host: &Host, events: &Events, fault: Fault)
 }
 
 /// Tells of a host on which another run is not settled: no other may begin there.
-async fn open_run(host: &Host, events: &Events, found: &OpenRun) -> HostEnd {
+pub(super) async fn open_run(host: &Host, events: &Events, found: &OpenRun) -> HostEnd {
     let OpenRun { run, operator, alive, .. } = found;
     let (outcome, fault) = if *alive {
         let fault = Fault::new(FaultKind::Policy, format!("run {run} of {operator} is at work on this host"));
@@ -132,7 +132,7 @@ async fn ended(host: &Host, events: &Events, outcome: HostOutcome, fault: Option
 }
 
 /// Waits until the run is to stop; says why.
-async fn halted(halt: &mut watch::Receiver<Option<Fault>>) -> Fault {
+pub(super) async fn halted(halt: &mut watch::Receiver<Option<Fault>>) -> Fault {
     match halt.wait_for(Option::is_some).await.map(|reason| (*reason).clone()) {
         Ok(Some(reason)) => reason,
         // Whoever could have halted the run is gone: it will not be halted any more.

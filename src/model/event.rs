@@ -142,6 +142,10 @@ pub struct RunOpened {
     pub limit: Option<String>,
     /// The hosts, in the order of the inventory.
     pub hosts: Vec<HostName>,
+    /// The run that this one undoes.
+    pub undoes: Option<RunId>,
+    /// Whom the runbook becomes on hosts of which the inventory does not say it.
+    pub becomes: Option<String>,
 }
 
 /// Whether anything may be written.

@@ -127,3 +127,14 @@ pub enum Become {
     /// This user, by sudo.
     User(String),
 }
+
+impl Become {
+    /// The user's name. None for the login user, whoever that is.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Become::No => None,
+            Become::Root => Some("root"),
+            Become::User(name) => Some(name),
+        }
+    }
+}

@@ -155,12 +155,15 @@ impl Story {
             tags,
             limit,
             hosts,
+            undoes,
+            becomes: _,
         } = &**opened;
         let mut facts = vec![("opened", format!("{} UTC", time::moment(*at)))];
         facts
             .extend(self.closed.map(|(at, _, took_ms)| {
                 ("closed", format!("{} UTC, after {}", time::moment(at), time::span(took_ms)))
             }));
+        facts.extend(undoes.as_ref().map(|run| ("undoes", run.to_string())));
         facts.push(("by", operator_words(operator)));
         facts.extend(reason.clone().map(|reason| ("reason", reason)));
         facts.extend(change.clone().map(|change| ("change", change)));

@@ -38,6 +38,7 @@ pub struct Blobs {
 enum Held {
     Memory(Arc<[u8]>),
     File(PathBuf),
+    Lent(PathBuf),
 }
 
 /// A content that is on its way in.
@@ -120,6 +121,20 @@ impl Blobs {
         content
     }
 
+    /// Lends a content that stands in a file which somebody else keeps: a before-image of another run. A file made of it
+    /// gets its times.
+    pub fn lend(&mut self, content: Content, path: PathBuf) {
+        self.held.insert(content, Held::Lent(path));
+    }
+
+    /// Where a content stands that was lent.
+    pub(in crate::target) fn lent(&self, content: &Content) -> Option<&Path> {
+        match self.held.get(content)? {
+            Held::Lent(path) => Some(path),
+            Held::Memory(_) | Held::File(_) => None,
+        }
+    }
+
     /// Whether the whole of a content is here.
     pub fn has(&self, content: &Content) -> bool {
         self.held.contains_key(content)
@@ -133,7 +148,7 @@ impl Blobs {
         }
         Some(match held {
             Held::Memory(bytes) => Ok(bytes.to_vec()),
-            Held::File(path) => open_regular(path).and_then(|file| {
+            Held::File(path) | Held::Lent(path) => open_regular(path).and_then(|file| {
                 let mut bytes = Vec::new();
                 file.take(WHOLE_FILE_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes)
             }),
@@ -144,7 +159,7 @@ impl Blobs {
     pub fn reader(&self, content: &Content) -> Option<io::Result<Box<dyn Read>>> {
         Some(match self.held.get(content)? {
             Held::Memory(bytes) => Ok(Box::new(io::Cursor::new(Arc::clone(bytes)))),
-            Held::File(path) => open_regular(path).map(|file| Box::new(file) as Box<dyn Read>),
+            Held::File(path) | Held::Lent(path) => open_regular(path).map(|file| Box::new(file) as Box<dyn Read>),
         })
     }
 

@@ -6,6 +6,7 @@ use std::{
     fs, io,
     io::{Read, Seek},
     os::fd::AsFd,
+    path::Path,
 };
 
 use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
@@ -213,9 +214,12 @@ impl<'journal> Tools<'journal> {
         copy_checked(source, &mut file, content)?;
         attributes::bring(&file, meta)?;
         attributes::keep_label(old, &file)?;
-        if self.image_of(entry, content) == Some(Image::Copy) {
-            let kept = rustix::fs::stat(self.journal.image_path(entry.no))?;
-            rustix::fs::futimens(&file, &times_of(&kept))?;
+        let kept = match self.image_of(entry, content) {
+            Some(_) => Some(self.journal.image_path(entry.no)),
+            None => self.blobs.lent(content).map(Path::to_owned),
+        };
+        if let Some(kept) = kept {
+            rustix::fs::futimens(&file, &times_of(&rustix::fs::stat(kept)?))?;
         }
         file.sync_all()
     }

@@ -58,6 +58,9 @@ pub enum ToAgent {
     AskWitnesses,
     /// Settle the run that was found open. Answered as `Unwind` is.
     Recover(Settle),
+    /// Undo a run that is settled. Answered by tasks as they go back, by `Undone`s for what does not, and by `Ready`; it
+    /// becomes final with `Close`.
+    Undo(Box<UndoRun>),
 }
 
 /// How a run that was cut off is settled.
@@ -84,6 +87,17 @@ pub struct Open {
     pub on_failure: OnFailure,
     /// The head of the record's chain when the run was opened.
     pub witness: Option<Witness>,
+}
+
+/// How the undo of a settled run begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UndoRun {
+    /// The run that undoes, as any other. What fails in it is put back.
+    pub open: Open,
+    /// The run that is undone.
+    pub of: RunId,
+    /// What someone else has changed since goes back too.
+    pub force_drift: bool,
 }
 
 /// A piece of content.
@@ -153,6 +167,8 @@ pub enum FromAgent {
         /// How that went.
         how: Undone,
     },
+    /// All of an undo is done: it waits for `Close`.
+    Ready,
     /// A content that a task needs and that was not sent ahead.
     Need(Content),
     /// The plan or apply is over, or was refused.

@@ -50,6 +50,8 @@ impl Hide for RunOpened {
             tags,
             limit,
             hosts: _,
+            undoes: _,
+            becomes,
         } = self;
         operator.hide(masker);
         reason.hide(masker);
@@ -59,6 +61,7 @@ impl Hide for RunOpened {
         params.hide(masker);
         tags.hide(masker);
         limit.hide(masker);
+        becomes.hide(masker);
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod fault;
 mod image;
+mod kept;
 mod lock;
 mod log;
 mod record;
@@ -33,6 +34,7 @@ use crate::{
 
 pub use fault::JournalFault;
 pub(in crate::target) use image::{copy_checked, times_of};
+pub use kept::Kept;
 pub use record::{Entry, Image, Opened};
 pub use store::{Store, Unsettled};
 pub use story::{Attempts, Status};
@@ -48,6 +50,8 @@ pub struct Journal {
     /// None until the first deed is armed.
     log: Option<Log>,
     story: Story,
+    /// The run that this one undoes, as long as that is not written.
+    undoes: Option<RunId>,
     /// Folders whose names must be on the disk before the run is closed.
     unsynced: RefCell<BTreeSet<ByteText>>,
 }
@@ -73,12 +77,30 @@ impl Journal {
     fn new(store: Store, lock: Lock, opened: Opened) -> Self {
         let folder = store.open_folder(&opened.run);
         let story = Story::default();
-        Journal { store, lock: Some(lock), opened, folder, log: None, story, unsynced: RefCell::default() }
+        Journal {
+            store,
+            lock: Some(lock),
+            opened,
+            folder,
+            log: None,
+            story,
+            undoes: None,
+            unsynced: RefCell::default(),
+        }
     }
 
     fn taken_up(store: Store, lock: Lock, folder: PathBuf, log: Log, story: Story) -> Self {
         let opened = story.opened.clone().expect("only what was opened is taken up");
-        Journal { store, lock: Some(lock), opened, folder, log: Some(log), story, unsynced: RefCell::default() }
+        Journal {
+            store,
+            lock: Some(lock),
+            opened,
+            folder,
+            log: Some(log),
+            story,
+            undoes: None,
+            unsynced: RefCell::default(),
+        }
     }
 
     /// The run.
@@ -89,6 +111,11 @@ impl Journal {
     /// Who opened it.
     pub fn opened(&self) -> &Opened {
         &self.opened
+    }
+
+    /// This run undoes another one. To be said before its first deed.
+    pub fn undoes(&mut self, run: RunId) {
+        self.undoes = Some(run);
     }
 
     /// Where long contents of this run may be spilled. Gone when the run is settled.
@@ -254,6 +281,9 @@ impl Journal {
             sync_folder(&folder).map_err(JournalFault::io("syncing the journal's folder"))?;
             self.log = Some(log);
             self.write(&[Record::Opened(self.opened.clone())])?;
+            if let Some(run) = self.undoes.take() {
+                self.write(&[Record::Undoes { run }])?;
+            }
         }
         Ok(())
     }

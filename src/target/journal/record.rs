@@ -26,6 +26,8 @@ const HEADER_BYTES: usize = 8;
 pub(super) enum Record {
     /// First of all.
     Opened(Opened),
+    /// This run undoes another one.
+    Undoes { run: RunId },
     /// A deed may be begun: its undo is on disk.
     Armed(Box<Entry>),
     /// The deed is done.

@@ -221,7 +221,7 @@ impl Store {
         check_private(&self.runs(), 0o077)
     }
 
-    fn runs(&self) -> PathBuf {
+    pub(super) fn runs(&self) -> PathBuf {
         self.root.join("runs")
     }
 
@@ -235,7 +235,7 @@ pub(super) const IMAGES: &str = "images";
 pub(super) const BLOBS: &str = "blobs";
 
 /// What the journal in `folder` tells, if it was begun.
-fn read_story(folder: &Path) -> Result<Option<Story>, JournalFault> {
+pub(super) fn read_story(folder: &Path) -> Result<Option<Story>, JournalFault> {
     match Log::read(&folder.join(JOURNAL)) {
         Ok(records) => tell(folder, &records).map(Some),
         Err(JournalFault::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),

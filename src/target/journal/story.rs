@@ -1,7 +1,10 @@
 //! What a journal's records tell. Pure: the same function reads a journal back and follows it while it is written.
 
 use crate::{
-    model::event::{HostOutcome, Undone},
+    model::{
+        event::{HostOutcome, Undone},
+        ids::RunId,
+    },
     target::journal::record::{Entry, Opened, Record},
 };
 
@@ -23,6 +26,8 @@ pub enum Status {
 pub(super) struct Story {
     /// Who opened it.
     pub(super) opened: Option<Opened>,
+    /// The run that this one undoes, if it does.
+    pub(super) undoes: Option<RunId>,
     /// The deeds and how far each has come.
     pub(super) entries: Vec<(Entry, Status)>,
     /// Handlers that are to be run.
@@ -54,6 +59,7 @@ impl Story {
         }
         match record {
             Record::Opened(opened) => self.opened = Some(opened.clone()),
+            Record::Undoes { run } => self.undoes = Some(run.clone()),
             Record::Armed(entry) if entry.no as usize == self.entries.len() => {
                 self.entries.push(((**entry).clone(), Status::Armed));
             }

@@ -1,0 +1,130 @@
+//! Runs that are settled and still kept: what it takes to undo them.
+
+use std::{fs, io, path::PathBuf};
+
+use crate::{
+    model::{
+        change::{Change, Deed},
+        event::HostOutcome,
+        ids::RunId,
+        state::{Content, PathState, State},
+    },
+    target::journal::{
+        Entry, Status, Store,
+        fault::JournalFault,
+        store::{IMAGES, read_story},
+        story::Story,
+    },
+};
+
+/// A settled run that is still kept.
+#[derive(Debug)]
+pub struct Kept {
+    folder: PathBuf,
+    entries: Vec<(Entry, Status)>,
+    undoers: Vec<Undoer>,
+}
+
+/// A settled run that undoes another one.
+#[derive(Clone, Debug)]
+struct Undoer {
+    run: RunId,
+    whole: bool,
+}
+
+impl Kept {
+    /// What it did and how far each deed had come, in the order in which it was armed.
+    pub fn entries(&self) -> &[(Entry, Status)] {
+        &self.entries
+    }
+
+    /// The run that has undone all of it.
+    pub fn undone_by(&self) -> Option<&RunId> {
+        self.undoers.iter().find(|undoer| undoer.whole).map(|undoer| &undoer.run)
+    }
+
+    /// The run that has undone it as far as that could be done: commands that undo have been run.
+    pub fn partly_undone_by(&self) -> Option<&RunId> {
+        self.undoers.last().map(|undoer| &undoer.run)
+    }
+
+    /// The content that an entry's file had before, and where it is kept.
+    pub fn image(&self, entry: &Entry) -> Option<(Content, PathBuf)> {
+        entry.image?;
+        let Deed::Change(Change { before: State::Path(PathState::File { content, .. }), .. }) = &entry.deed else {
+            return None;
+        };
+        Some((*content, self.folder.join(IMAGES).join(entry.no.to_string())))
+    }
+}
+
+impl Store {
+    /// A settled run, if it is still kept. One that changed nothing was never kept.
+    pub fn kept(&self, run: &RunId) -> Result<Option<Kept>, JournalFault> {
+        let folder = self.runs().join(run.as_str());
+        let Some(story) = read_story(&folder)? else { return Ok(None) };
+        let undoers = undoers(run, &self.undoing()?, UNDOERS_DEEP);
+        Ok(Some(Kept { folder, entries: story.entries, undoers }))
+    }
+
+    /// All kept runs that undo another one, oldest first: what they undo, and how that ended.
+    fn undoing(&self) -> Result<Vec<(RunId, RunId, HostOutcome)>, JournalFault> {
+        let doing = || JournalFault::io(format!("looking for settled runs in {}", self.runs().display()));
+        let mut found = Vec::new();
+        let mut runs = self.settled_runs().map_err(doing())?;
+        runs.sort();
+        for run in runs {
+            let story = read_story(&self.runs().join(run.as_str()))?;
+            if let Some(Story { undoes: Some(undone), closed: Some(outcome), .. }) = story {
+                found.push((run, undone, outcome));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The settled runs that are kept.
+    fn settled_runs(&self) -> io::Result<Vec<RunId>> {
+        let mut runs = Vec::new();
+        for entry in fs::read_dir(self.runs())? {
+            runs.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()));
+        }
+        Ok(runs)
+    }
+}
+
+/// An undo of an undo of an undo is followed so far. Beyond, runs would undo each other in a circle.
+const UNDOERS_DEEP: u32 = 64;
+
+/// The runs that have undone `run` and were not undone themselves.
+fn undoers(run: &RunId, undoing: &[(RunId, RunId, HostOutcome)], deep: u32) -> Vec<Undoer> {
+    let of_it = undoing.iter().filter(|(_, undone, _)| undone == run && deep > 0);
+    let counts = of_it.filter_map(|(undoer, _, outcome)| match outcome {
+        HostOutcome::Succeeded => Some(Undoer { run: undoer.clone(), whole: true }),
+        HostOutcome::NeedsRecovery => Some(Undoer { run: undoer.clone(), whole: false }),
+        _ => None,
+    });
+    counts.filter(|undoer| !undoers(&undoer.run, undoing, deep - 1).iter().any(|own| own.whole)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_undo_that_was_undone_does_not_count() {
+        let run = |letter| RunId::from_parts("20261123-051034", letter);
+        let of = |undoing: &[(u32, u32, HostOutcome)]| {
+            let undoing: Vec<_> = undoing.iter().map(|(by, of, outcome)| (run(*by), run(*of), *outcome)).collect();
+            let found = undoers(&run(1), &undoing, UNDOERS_DEEP);
+            found.into_iter().map(|undoer| (undoer.run, undoer.whole)).collect::<Vec<_>>()
+        };
+        let (done, partly, back) = (HostOutcome::Succeeded, HostOutcome::NeedsRecovery, HostOutcome::RolledBack);
+        assert_eq!(of(&[]), []);
+        assert_eq!(of(&[(2, 1, back)]), []);
+        assert_eq!(of(&[(2, 1, partly), (3, 1, done)]), [(run(2), false), (run(3), true)]);
+        assert_eq!(of(&[(2, 1, done), (3, 2, done)]), []);
+        assert_eq!(of(&[(2, 1, done), (3, 2, partly)]), [(run(2), true)]);
+        assert_eq!(of(&[(2, 1, done), (3, 2, done), (4, 3, done)]), [(run(2), true)]);
+        assert!(of(&[(2, 1, done), (1, 2, done)]).len() < 2, "no circle is followed for ever");
+    }
+}
