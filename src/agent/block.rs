@@ -71,6 +71,11 @@ impl<W: Write> Run<'_, W> {
         why
     }
 
+    /// Whether tasks are left out now.
+    pub(super) fn is_leaving_out(&self) -> bool {
+        self.blocks.iter().any(|block| block.skips().is_some())
+    }
+
     /// A block begins, goes on to another part, or ends. The error is a failure that no block around it has taken on.
     pub(super) fn mark(&mut self, mark: Mark) -> Result<(), String> {
         if mark == Mark::Begin {
@@ -115,6 +120,7 @@ impl<W: Write> Run<'_, W> {
         self.woken.clone_from(&block.woken);
         self.overlay.clone_from(&block.overlay);
         let savepoint = block.savepoint;
+        let _the_disk_has_failed = self.ground();
         let Some(journal) = &mut self.journal else { return Ok(()) };
         running.shield();
         let settled = WayBack::of(&self.machine.probe, &self.blobs, journal, self.voice).go(savepoint);

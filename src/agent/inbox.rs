@@ -57,6 +57,15 @@ impl Inbox {
         self.queue().messages.is_empty()
     }
 
+    /// The next message, if it has come and is a task or a piece of a content.
+    pub(super) fn take_work(&self) -> Option<ToAgent> {
+        let mut queue = self.queue();
+        queue.messages.front().filter(|message| matches!(message, ToAgent::Task(_) | ToAgent::Blob(_)))?;
+        let message = queue.messages.pop_front()?;
+        self.forget(&mut queue, &message);
+        Some(message)
+    }
+
     /// The next message; the error says why there is none any more.
     pub(super) fn next(&self) -> Result<ToAgent, String> {
         let mut queue = self.queue();

@@ -303,12 +303,10 @@ impl<W: Write> Run<'_, W> {
         }
     }
 
-    /// Brings the changes about: all armed with one sync, then one after the other.
+    /// Brings the changes about: all armed with one sync, that of later tasks perhaps among them, then one after the
+    /// other.
     pub(super) fn change(&mut self, task: &Task, changes: &[Change], trial: &mut Trial) -> Result<(), Halt> {
-        let deeds: Vec<Deed> = changes.iter().cloned().map(Deed::Change).collect();
-        let probe = &self.machine.probe;
-        let journal = self.journal.as_mut().expect("an apply has a journal");
-        let armed = journal.arm(probe, task.no, task.sensitive, &deeds).map_err(|fault| unjournalled(&fault))?;
+        let armed = self.arm(task, changes)?;
         let mut armed = &armed[..];
         for group in deeds::together(changes) {
             self.go_on()?;
@@ -339,6 +337,7 @@ impl<W: Write> Run<'_, W> {
     pub(super) fn act(&mut self, task: &Task, deed: &Deed, trial: &mut Trial) -> Result<(), Halt> {
         self.go_on()?;
         self.voice.finish();
+        self.ground().map_err(|fault| unjournalled(&fault))?;
         let Deed::Act { act, .. } = deed else { unreachable!("only acts are done here") };
         let probe = &self.machine.probe;
         let journal = self.journal.as_mut().expect("an apply has a journal");

@@ -6,6 +6,7 @@
 mod block;
 mod deeds;
 mod facts;
+mod flight;
 mod inbox;
 mod life;
 mod program;

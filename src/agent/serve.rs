@@ -1,12 +1,12 @@
 //! The conversation: hello, then one plan or apply after the other.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     io::{Read, Write},
 };
 
 use crate::{
-    agent::{Machine, block::Block, inbox::Inbox, recover, undo, voice::Voice},
+    agent::{Machine, block::Block, flight::Flight, inbox::Inbox, recover, undo, voice::Voice},
     model::{
         event::{Counts, HostOutcome, Mode, StepOutcome},
         runbook::Mark,
@@ -86,6 +86,10 @@ pub(super) struct Run<'a, W> {
     pub(super) overlay: Overlay,
     /// What tasks saw of the host a moment ago.
     pub(super) seen: Seen,
+    /// What has come and was looked at ahead of its turn.
+    pub(super) pending: VecDeque<ToAgent>,
+    /// Changes of tasks to come whose undo is durable already.
+    pub(super) flight: Flight,
     /// Handlers that are to be run.
     pub(super) woken: BTreeSet<u32>,
     /// The blocks that the task at hand stands in, the innermost last.
@@ -137,6 +141,8 @@ impl<'a, W: Write> Run<'a, W> {
             blobs,
             overlay: Overlay::default(),
             seen: Seen::default(),
+            pending: VecDeque::new(),
+            flight: Flight::default(),
             woken: BTreeSet::new(),
             blocks: Vec::new(),
             counts: Counts::default(),
@@ -158,9 +164,12 @@ impl<'a, W: Write> Run<'a, W> {
     /// Does what is asked until it is over.
     pub(super) fn work(&mut self) -> End {
         loop {
-            let message = match hear(self.inbox, self.voice) {
-                Ok(message) => message,
-                Err(why) => return End::Back(why),
+            let message = match self.pending.pop_front() {
+                Some(message) => message,
+                None => match hear(self.inbox, self.voice) {
+                    Ok(message) => message,
+                    Err(why) => return End::Back(why),
+                },
             };
             match message {
                 ToAgent::Blob(piece) => {
@@ -234,8 +243,10 @@ impl<'a, W: Write> Run<'a, W> {
     fn close(mut self, witness: Option<&crate::model::witness::Witness>) {
         // It went on after a failure, as it was told to.
         let outcome = if self.went_on { HostOutcome::Failed } else { HostOutcome::Succeeded };
+        let grounded = self.ground();
         let probe = &self.machine.probe;
-        match self.journal.as_mut().map(|journal| journal.close(probe, outcome, witness)) {
+        let close = |journal: &mut Journal| grounded.and_then(|()| journal.close(probe, outcome, witness));
+        match self.journal.as_mut().map(close) {
             None | Some(Ok(())) => self.say_closed(outcome, None),
             Some(Err(fault)) => self.unwind(format!("it could not be made final: {fault}"), false),
         }
@@ -243,8 +254,10 @@ impl<'a, W: Write> Run<'a, W> {
 
     /// It failed, and what was done stays.
     fn stop(mut self, why: String) {
+        let grounded = self.ground();
         let probe = &self.machine.probe;
-        let closed = self.journal.as_mut().map_or(Ok(()), |journal| journal.close(probe, HostOutcome::Failed, None));
+        let close = |journal: &mut Journal| grounded.and_then(|()| journal.close(probe, HostOutcome::Failed, None));
+        let closed = self.journal.as_mut().map_or(Ok(()), close);
         let why = match closed {
             Ok(()) => why,
             Err(fault) => format!("{why}; and the journal could not be closed: {fault}"),

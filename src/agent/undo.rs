@@ -109,7 +109,9 @@ type Deeds = [(Entry, Status)];
 impl<W: Write> Undoing<'_, '_, W> {
     /// Goes back, newest first. The first failure ends it; a plan tells all that it can find.
     fn go(&mut self) -> Result<(), Halt> {
-        let is_back = |status: &Status| matches!(status, Status::Undone(Undone::Undone | Undone::AlreadyBefore));
+        let is_back = |status: &Status| {
+            matches!(status, Status::Dropped | Status::Undone(Undone::Undone | Undone::AlreadyBefore))
+        };
         let all = self.kept.entries().iter().rev();
         let todo: Vec<(Entry, Status)> = all.filter(|(_, status)| !is_back(status)).cloned().collect();
         let mut ended = Ok(());

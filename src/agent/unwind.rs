@@ -28,6 +28,8 @@ use crate::{
 impl<W: Write> Run<'_, W> {
     /// Undoes all of it, and says how that went, and why it was undone where a task's end has not told that already.
     pub(super) fn unwind(mut self, why: String, is_told: bool) {
+        // Where the disk takes no more records, closing the journal will tell.
+        let _the_disk_has_failed = self.ground();
         let probe = &self.machine.probe;
         probe.running().shield();
         let Some(mut journal) = self.journal.take() else {
@@ -144,7 +146,8 @@ impl<W: Write> WayBack<'_, W> {
         let mut settled = Settled::default();
         let is_open = |entry: &Entry, status: &Status| {
             let done = matches!(status, Status::Undone(Undone::Undone | Undone::AlreadyBefore));
-            entry.no >= first && (!done || matches!(entry.deed, Deed::Change(_)))
+            let is_begun = *status != Status::Dropped;
+            entry.no >= first && is_begun && (!done || matches!(entry.deed, Deed::Change(_)))
         };
         let all = self.journal.entries();
         let todo: Vec<(Entry, Status)> =

@@ -88,7 +88,7 @@ impl Chains {
     /// The chains of a journal.
     pub(super) fn of(entries: &[(Entry, Status)]) -> Chains {
         let mut chains = Chains::default();
-        for (entry, _) in entries {
+        for (entry, _) in entries.iter().filter(|(_, status)| *status != Status::Dropped) {
             if let Deed::Change(change) = &entry.deed {
                 chains.0.entry(change.resource.clone()).or_default().push(entry.no);
             }

@@ -24,6 +24,7 @@ pub struct Assert {
 
 impl Kind for Assert {
     const NAME: &'static str = "assert";
+    const FORESEEABLE: bool = true;
     const EXAMPLE: &'static str = "\
 - name: this is a machine that the release runs on
   assert:

@@ -74,6 +74,7 @@ fn marker() -> String {
 
 impl Kind for Blockinfile {
     const NAME: &'static str = "blockinfile";
+    const FORESEEABLE: bool = true;
     const EXAMPLE: &'static str = "\
 - name: the cluster's hosts are known by name
   blockinfile:

@@ -67,6 +67,7 @@ pub struct Copy {
 
 impl Kind for Copy {
     const NAME: &'static str = "copy";
+    const FORESEEABLE: bool = true;
     const EXAMPLE: &'static str = "\
 - name: the message of the day is ours
   copy: {src: motd, dest: /etc/motd, mode: \"0644\"}

@@ -20,6 +20,7 @@ pub struct Debug {
 
 impl Kind for Debug {
     const NAME: &'static str = "debug";
+    const FORESEEABLE: bool = true;
     const EXAMPLE: &'static str = "\
 - name: say where we are
   debug: {msg: \"{{ host.name }} runs {{ facts.distribution }}\"}

@@ -81,6 +81,7 @@ pub enum Presence {
 
 impl Kind for File {
     const NAME: &'static str = "file";
+    const FORESEEABLE: bool = true;
     const EXAMPLE: &'static str = "\
 - name: the app has a directory
   file: {path: /srv/app/releases, state: directory, owner: root, mode: \"0755\"}

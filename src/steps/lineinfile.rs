@@ -93,6 +93,7 @@ pub enum Wanted {
 
 impl Kind for Lineinfile {
     const NAME: &'static str = "lineinfile";
+    const FORESEEABLE: bool = true;
     const EXAMPLE: &'static str = "\
 - name: root may not log in by password
   lineinfile:

@@ -67,6 +67,10 @@ pub trait Kind: Serialize + DeserializeOwned {
     /// known to fail; what depends on the runbook alone is.
     const LOOKS: bool = true;
 
+    /// Whether its answer follows from the states of paths alone, without a program or a service being asked: then what it
+    /// will want can be foreseen while earlier steps are still to be done.
+    const FORESEEABLE: bool = false;
+
     /// On the controller, after rendering: reads local files, renders templates, checks what the types could not.
     fn prepare(&mut self, _desk: &mut dyn Desk) -> Result<(), Fault> {
         Ok(())
@@ -192,6 +196,11 @@ macro_rules! kinds {
             /// See [`Kind::LOOKS`].
             pub fn looks(&self) -> bool {
                 match self { $(Spec::$kind(_) => $module::$kind::LOOKS,)+ }
+            }
+
+            /// See [`Kind::FORESEEABLE`].
+            pub fn is_foreseeable(&self) -> bool {
+                match self { $(Spec::$kind(_) => $module::$kind::FORESEEABLE,)+ }
             }
 
             /// The kind's word.

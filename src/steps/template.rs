@@ -63,6 +63,7 @@ pub struct Template {
 
 impl Kind for Template {
     const NAME: &'static str = "template";
+    const FORESEEABLE: bool = true;
     const EXAMPLE: &'static str = "\
 - name: the site is configured
   template:

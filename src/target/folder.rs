@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 
-use crate::base::ByteText;
+use crate::{base::ByteText, target::disk};
 
 /// A folder that is held open, and a name in it.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 fn sync_folder_at(folder: &OwnedFd) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rustix::fs::openat(folder, ".", flags, Mode::empty()) {
-        Ok(readable) => Ok(rustix::fs::fsync(&readable)?),
+        Ok(readable) => disk::sync(&readable),
         Err(rustix::io::Errno::ACCESS) => Ok(()),
         Err(error) => Err(error.into()),
     }

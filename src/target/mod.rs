@@ -5,6 +5,7 @@
 
 mod attributes;
 pub mod blobs;
+pub mod disk;
 mod folder;
 pub mod journal;
 pub mod probe;

@@ -21,6 +21,7 @@ use crate::{
     target::{
         Blobs, Journal, Probe,
         attributes::{self, Owner},
+        disk,
         folder::{Spot, path_of},
         journal::{Entry, Image, copy_checked, times_of},
         process::{self, Hold},
@@ -129,7 +130,7 @@ impl<'journal> Tools<'journal> {
         let held = spot.hold()?;
         attributes::bring(&held, meta)?;
         match fs::File::open(path_of(&held)) {
-            Ok(file) => file.sync_all(),
+            Ok(file) => disk::sync(&file),
             // Not readable by the agent's own user: the kernel writes it in its time.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             Err(error) => Err(error),
@@ -221,7 +222,7 @@ impl<'journal> Tools<'journal> {
         if let Some(kept) = kept {
             rustix::fs::futimens(&file, &times_of(&rustix::fs::stat(kept)?))?;
         }
-        file.sync_all()
+        disk::sync(&file)
     }
 
     /// A content's bytes: from the run's blobs, or from a before-image of the run.
@@ -262,7 +263,7 @@ fn write_in_place(temporary: &Spot, spot: &Spot, content: &Content, meta: &Meta)
     file.set_len(content.bytes)?;
     attributes::bring(&file, meta)?;
     rustix::fs::futimens(&file, &times_of(&rustix::fs::fstat(source.as_fd())?))?;
-    file.sync_all()
+    disk::sync(&file)
 }
 
 /// Gives a directory its place, which must be free.

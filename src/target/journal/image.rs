@@ -9,18 +9,18 @@ use std::{
 use rustix::fs::{AtFlags, CWD, OFlags, Timestamps};
 
 use crate::{
-    base::digest::Hasher,
+    base::{ByteText, digest::Hasher},
     model::{
         change::{Change, Deed},
         state::{Content, PathState, Resource, State},
     },
-    target::{Probe, folder::Spot, journal::record::Image},
+    target::{Blobs, Probe, disk, folder::Spot, journal::record::Image},
 };
 
 /// A content that must be kept, and where it is.
 pub(super) struct Keep {
-    /// The file.
-    pub(super) spot: Spot,
+    /// The file; none where an earlier deed of those that are armed together will make it.
+    pub(super) spot: Option<Spot>,
     /// Its content as it was observed.
     pub(super) content: Content,
     /// The device that it is on.
@@ -32,18 +32,28 @@ pub(super) struct Keep {
 
 /// The content that a deed replaces or removes, if it does.
 pub(super) fn keep(probe: &Probe, deed: &Deed) -> io::Result<Option<Keep>> {
-    let Deed::Change(Change { resource: Resource::Path(path), before, after }) = deed else { return Ok(None) };
-    let State::Path(PathState::File { content, .. }) = before else { return Ok(None) };
-    if matches!(after, State::Path(PathState::File { content: new, .. }) if new == content) {
-        return Ok(None);
-    }
+    let Some((path, content)) = replaced(deed) else { return Ok(None) };
     let spot = Spot::find(&probe.locate(&"/".into()), path)?;
     let stat = spot.stat()?.ok_or_else(|| io::Error::other("it has just disappeared"))?;
     if stat.st_size as u64 != content.bytes {
         return Err(io::Error::other("it has just been changed by someone else"));
     }
     let in_place = is_mount_point(&spot)?;
-    Ok(Some(Keep { spot, content: *content, device: stat.st_dev, in_place }))
+    Ok(Some(Keep { spot: Some(spot), content: *content, device: stat.st_dev, in_place }))
+}
+
+/// The content that a deed replaces or removes, where an earlier deed of those that are armed together makes it first.
+pub(super) fn keep_made(deed: &Deed, in_place: bool) -> Option<Keep> {
+    let (_, content) = replaced(deed)?;
+    // It is on no device yet.
+    Some(Keep { spot: None, content: *content, device: u64::MAX, in_place })
+}
+
+fn replaced(deed: &Deed) -> Option<(&ByteText, &Content)> {
+    let Deed::Change(Change { resource: Resource::Path(path), before, after }) = deed else { return None };
+    let State::Path(PathState::File { content, .. }) = before else { return None };
+    let stays = matches!(after, State::Path(PathState::File { content: new, .. }) if new == content);
+    (!stays).then_some((path, content))
 }
 
 /// Whether a file is mounted over its own name. Kernels before 5.8 do not say; there, a file on another device than
@@ -61,26 +71,36 @@ fn is_mount_point(spot: &Spot) -> io::Result<bool> {
 }
 
 /// Keeps a content as `image`: by a second name of the file where that can be done, else as a reflink, else as a copy.
-pub(super) fn save(keep: &Keep, image: &Path) -> io::Result<Image> {
+pub(super) fn save(keep: &Keep, blobs: &Blobs, image: &Path) -> io::Result<Image> {
+    let Some(spot) = &keep.spot else { return save_made(keep, blobs, image) };
     if !keep.in_place {
-        let linked = rustix::fs::linkat(&keep.spot.folder, &keep.spot.name, CWD, image, AtFlags::empty());
+        let linked = rustix::fs::linkat(&spot.folder, &spot.name, CWD, image, AtFlags::empty());
         if linked.is_ok() {
             // What another program has just written must not be lost with the power.
-            return match keep.spot.open(OFlags::RDONLY) {
-                Ok(file) => file.sync_all().map(|()| Image::Link),
+            return match spot.open(OFlags::RDONLY) {
+                Ok(file) => disk::sync(&file).map(|()| Image::Link),
                 Err(error) => Err(error),
             };
         }
     }
-    let source = keep.spot.open(OFlags::RDONLY)?;
+    let source = spot.open(OFlags::RDONLY)?;
     let mut copy = private_file(image)?;
     if rustix::fs::ioctl_ficlone(&copy, &source).is_err() {
         copy_checked(&source, &mut copy, &keep.content)?;
     }
     let stat = rustix::fs::fstat(&source)?;
     rustix::fs::futimens(&copy, &times_of(&stat))?;
-    copy.sync_all()?;
+    disk::sync(&copy)?;
     Ok(Image::Copy)
+}
+
+/// Keeps a content that is only about to be made.
+fn save_made(keep: &Keep, blobs: &Blobs, image: &Path) -> io::Result<Image> {
+    let missing = || io::Error::other(format!("the content {} is not on this host", keep.content.digest.short()));
+    let source = blobs.reader(&keep.content).ok_or_else(missing)??;
+    let mut copy = private_file(image)?;
+    copy_checked(source, &mut copy, &keep.content)?;
+    disk::sync(&copy).map(|()| Image::Copy)
 }
 
 /// A file's times, to be given to another.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::target::{
+    disk,
     journal::{
         fault::JournalFault,
         record::{self, Damage, MAGIC, Record},
@@ -92,7 +93,7 @@ impl Log {
         if self.broken {
             return Err(JournalFault::Broken);
         }
-        if let Err(error) = self.file.sync_all() {
+        if let Err(error) = disk::sync(&self.file) {
             self.broken = true;
             return Err(JournalFault::io(format!("bringing the journal {} onto the disk", self.path.display()))(error));
         }

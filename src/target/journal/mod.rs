@@ -15,7 +15,12 @@ mod store;
 mod story;
 mod witnesses;
 
-use std::{cell::RefCell, collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    fs,
+    path::PathBuf,
+};
 
 use crate::{
     base::ByteText,
@@ -23,12 +28,13 @@ use crate::{
         change::{Act, Deed},
         event::{HostOutcome, Undone},
         ids::{RunId, TaskNo},
+        state::Resource,
         witness::Witness,
     },
     target::{
         Blobs, Probe, Tools,
         folder::{Spot, sync_folder},
-        journal::{lock::Lock, log::Log, record::Record, story::Story},
+        journal::{image::Keep, lock::Lock, log::Log, record::Record, story::Story},
     },
 };
 
@@ -123,11 +129,7 @@ impl Journal {
         self.folder.join(store::BLOBS)
     }
 
-    /// Makes the undo of deeds durable, before any of them is begun: keeps the contents that they replace or remove,
-    /// appends an entry for each, and brings all of it onto the disk with one sync of the journal.
-    ///
-    /// # Errors
-    /// When it cannot be made durable. Then nothing may be changed, and nothing was.
+    /// Makes the undo of a task's deeds durable: see [`Journal::arm_all`].
     pub fn arm(
         &mut self,
         probe: &Probe,
@@ -135,31 +137,46 @@ impl Journal {
         sensitive: bool,
         deeds: &[Deed],
     ) -> Result<Vec<Armed>, JournalFault> {
+        let due: Vec<Due<'_>> = deeds.iter().map(|deed| Due { task, sensitive, deed }).collect();
+        self.arm_all(probe, &Blobs::default(), &due)
+    }
+
+    /// Makes the undo of deeds durable, before any of them is begun: keeps the contents that they replace or remove,
+    /// appends an entry for each, and brings all of it onto the disk with one sync of the journal. Where a deed replaces
+    /// what an earlier one of them will make, that is kept from `blobs`.
+    ///
+    /// # Errors
+    /// When it cannot be made durable. Then nothing may be changed, and nothing was.
+    pub fn arm_all(&mut self, probe: &Probe, blobs: &Blobs, due: &[Due<'_>]) -> Result<Vec<Armed>, JournalFault> {
         self.begin()?;
-        let keeping = |deed: &Deed| {
-            image::keep(probe, deed).map_err(JournalFault::io(format!("looking at what {} holds", subject(deed))))
-        };
-        let keeps = deeds.iter().map(keeping).collect::<Result<Vec<_>, _>>()?;
-        space::check(probe, &self.folder, deeds, &keeps)?;
+        let keeps = keeps(probe, due)?;
+        let deeds: Vec<&Deed> = due.iter().map(|due| due.deed).collect();
+        space::check(probe, &self.folder, &deeds, &keeps)?;
         let first = self.story.entries.len();
-        let mut records = Vec::with_capacity(deeds.len());
-        for ((no, deed), keep) in (first..).zip(deeds).zip(&keeps) {
+        let mut records = Vec::with_capacity(due.len());
+        for ((no, due), keep) in (first..).zip(due).zip(&keeps) {
             let no = u32::try_from(no).map_err(|_| JournalFault::TooLong { bytes: usize::MAX })?;
             let path = self.image_path(no);
             // Left by an earlier try of the same entry that could not be armed.
             let _none_there = fs::remove_file(&path);
-            let save = |keep| image::save(keep, &path);
-            let image = keep.as_ref().map(save).transpose();
-            let image = image.map_err(JournalFault::io(format!("keeping what {} holds", subject(deed))))?;
+            let image = keep.as_ref().map(|keep| image::save(keep, blobs, &path)).transpose();
+            let image = image.map_err(JournalFault::io(format!("keeping what {} holds", subject(due.deed))))?;
             let in_place = keep.as_ref().is_some_and(|keep| keep.in_place);
-            records.push(Record::Armed(Box::new(Entry { no, task, sensitive, deed: kept(deed), image, in_place })));
+            let (task, sensitive, deed) = (due.task, due.sensitive, kept(due.deed));
+            records.push(Record::Armed(Box::new(Entry { no, task, sensitive, deed, image, in_place })));
         }
         if keeps.iter().any(Option::is_some) {
             sync_folder(&self.folder.join(store::IMAGES)).map_err(JournalFault::io("syncing the before-images"))?;
         }
         self.write(&records)?;
         self.log.as_mut().expect("begun above").sync()?;
-        Ok((first..first + deeds.len()).map(|no| Armed { entry: no as u32 }).collect())
+        Ok((first..first + due.len()).map(|no| Armed { entry: no as u32 }).collect())
+    }
+
+    /// Deeds that were armed will not be done; nothing of them was begun.
+    pub fn drop_armed(&mut self, armed: &[Armed]) -> Result<(), JournalFault> {
+        let records: Vec<Record> = armed.iter().map(|armed| Record::Dropped { entry: armed.entry }).collect();
+        self.write(&records)
     }
 
     /// The tools for deeds that are armed: they write to what these deeds change, and to nothing else.
@@ -299,6 +316,40 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// A deed that is to be armed.
+#[derive(Clone, Copy, Debug)]
+pub struct Due<'a> {
+    /// Which task does it.
+    pub task: TaskNo,
+    /// Nothing of it is shown.
+    pub sensitive: bool,
+    /// What is done.
+    pub deed: &'a Deed,
+}
+
+/// What deeds that are armed together replace or remove.
+fn keeps(probe: &Probe, due: &[Due<'_>]) -> Result<Vec<Option<Keep>>, JournalFault> {
+    let mut changed: HashMap<&Resource, bool> = HashMap::new();
+    let mut keeps = Vec::with_capacity(due.len());
+    for Due { deed, .. } in due {
+        let resource = match deed {
+            Deed::Change(change) => Some(&change.resource),
+            Deed::Act { .. } => None,
+        };
+        let keep = match resource.and_then(|resource| changed.get(resource)) {
+            Some(in_place) => image::keep_made(deed, *in_place),
+            None => image::keep(probe, deed)
+                .map_err(JournalFault::io(format!("looking at what {} holds", subject(deed))))?,
+        };
+        if let Some(resource) = resource {
+            let in_place = keep.as_ref().is_some_and(|keep| keep.in_place);
+            *changed.entry(resource).or_default() |= in_place;
+        }
+        keeps.push(keep);
+    }
+    Ok(keeps)
 }
 
 /// A deed as the journal keeps it: without what a command was told in private, for it is never done again.

@@ -34,6 +34,8 @@ pub(super) enum Record {
     Sealed { entry: u32 },
     /// The deed was tried and failed by itself.
     Missed { entry: u32 },
+    /// The deed was armed, and will not be done: nothing of it was begun.
+    Dropped { entry: u32 },
     /// Handlers are to be run, since a deed of `task` changed something.
     Notified { task: TaskNo, handlers: Vec<u32> },
     /// The deed was undone, or could not be.

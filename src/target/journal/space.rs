@@ -19,7 +19,7 @@ const SLACK_BYTES: u64 = 1024 * 1024;
 
 /// Checks that the copies that `keeps` need fit beside the journal in `home`, and that on every file system that the
 /// deeds write to the new contents fit, and the old ones beside them on the way back.
-pub(super) fn check(probe: &Probe, home: &Path, deeds: &[Deed], keeps: &[Option<Keep>]) -> Result<(), JournalFault> {
+pub(super) fn check(probe: &Probe, home: &Path, deeds: &[&Deed], keeps: &[Option<Keep>]) -> Result<(), JournalFault> {
     let doing = || JournalFault::io("asking for free space");
     let own = rustix::fs::stat(home).map_err(|error| doing()(error.into()))?.st_dev;
     let copied = |keep: &&Keep| keep.in_place || keep.device != own;

@@ -17,6 +17,8 @@ pub enum Status {
     Missed,
     /// It is done.
     Sealed,
+    /// It was not begun, and will not be.
+    Dropped,
     /// It was undone, or could not be.
     Undone(Undone),
 }
@@ -66,6 +68,7 @@ impl Story {
             Record::Armed(_) => return Err(OutOfOrder),
             Record::Sealed { entry } => self.advance(*entry, Status::Sealed)?,
             Record::Missed { entry } => self.advance(*entry, Status::Missed)?,
+            Record::Dropped { entry } => self.advance(*entry, Status::Dropped)?,
             Record::Undone { entry, how } => self.advance(*entry, Status::Undone(how.clone()))?,
             Record::Notified { handlers, .. } => self.woken.extend(handlers),
             Record::Attempted { message } => {
@@ -140,6 +143,8 @@ mod tests {
             vec![opened(), sealed(0)],
             vec![opened(), armed(0), sealed(0), sealed(0)],
             vec![opened(), armed(0), undone(0), sealed(0)],
+            vec![opened(), armed(0), Record::Dropped { entry: 0 }, sealed(0)],
+            vec![opened(), armed(0), sealed(0), Record::Dropped { entry: 0 }],
             vec![opened(), closed, armed(0)],
         ] {
             assert_eq!(tell(&wrong), Err(OutOfOrder), "{wrong:?}");

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     model::witness::Witness,
-    target::{journal::fault::JournalFault, probe::open_regular},
+    target::{disk, journal::fault::JournalFault, probe::open_regular},
 };
 
 /// How many are told; the newest. The file is cut down to them when it is twice as long.
@@ -32,7 +32,7 @@ pub(super) fn keep(path: &Path, witness: &Witness) -> Result<(), JournalFault> {
     let is_new = kept.len() == 1;
     let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(doing())?;
     // The line break comes first: it ends a line that a crash may have torn.
-    file.write_all(format!("\n{}", line(witness)).as_bytes()).and_then(|()| file.sync_all()).map_err(doing())?;
+    file.write_all(format!("\n{}", line(witness)).as_bytes()).and_then(|()| disk::sync(&file)).map_err(doing())?;
     match path.parent() {
         Some(folder) if is_new => crate::target::folder::sync_folder(folder).map_err(doing()),
         _ => Ok(()),
@@ -56,7 +56,7 @@ fn rewrite(path: &Path, witnesses: &[Witness]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(witnesses.iter().map(|witness| line(witness) + "\n").collect::<String>().as_bytes())?;
-    file.as_file().sync_all()?;
+    disk::sync(file.as_file())?;
     file.persist(path)?;
     crate::target::folder::sync_folder(folder)
 }

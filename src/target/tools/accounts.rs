@@ -20,7 +20,7 @@ use crate::{
         state::{Content, Id, Meta, Resource},
     },
     target::{
-        attributes,
+        attributes, disk,
         folder::{Spot, path_of},
         journal::Entry,
         tools::{Tools, place},
@@ -160,6 +160,6 @@ fn fill(old: &Spot, temporary: &Spot, bytes: &[u8]) -> io::Result<Meta> {
     file.write_all(bytes)?;
     attributes::bring(&file, &meta)?;
     attributes::keep_label(old, &file)?;
-    file.sync_all()?;
+    disk::sync(&file)?;
     Ok(meta)
 }
