@@ -131,6 +131,7 @@ impl Inbox {
         match &message {
             ToAgent::Open(_) | ToAgent::Undo(_) => running.resume(),
             ToAgent::Cancel => running.cancel(),
+            ToAgent::Stop => running.stop(),
             _ => {}
         }
         let mut queue = self.queue();

@@ -93,6 +93,7 @@ impl<W: Write> Run<'_, W> {
         let running = self.machine.probe.running();
         let why = match &halt {
             _ if running.is_cancelled() => "it was cancelled".to_owned(),
+            _ if running.is_held() => "the operator stopped it".to_owned(),
             _ if running.is_lost() => "the controller was lost".to_owned(),
             halt if late => format!("its time was over ({} s): {halt}", task.timeout_s.unwrap_or_default()),
             halt => halt.to_string(),

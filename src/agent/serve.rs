@@ -38,6 +38,8 @@ pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &M
             | ToAgent::Mark(_)
             | ToAgent::Close { .. }
             | ToAgent::Unwind
+            | ToAgent::Stop
+            | ToAgent::Keep
             | ToAgent::Cancel => {}
         }
     }
@@ -108,6 +110,8 @@ pub(super) enum End {
     Back(String),
     /// A task failed.
     Failed(String),
+    /// The operator has stopped it, and keeps what was done.
+    Kept,
 }
 
 impl<'a, W: Write> Run<'a, W> {
@@ -154,22 +158,25 @@ impl<'a, W: Write> Run<'a, W> {
     fn go(mut self) {
         match self.work() {
             End::Close(witness) => self.close(witness.as_ref()),
-            End::Failed(_) | End::Back(_) if self.journal.is_none() => self.say_closed(HostOutcome::Failed, None),
+            End::Failed(_) | End::Back(_) | End::Kept if self.journal.is_none() => {
+                self.say_closed(HostOutcome::Failed, None);
+            }
             End::Failed(why) if self.on_failure == OnFailure::Stop => self.stop(why),
             End::Failed(why) => self.unwind(why, true),
             End::Back(why) => self.unwind(why, false),
+            End::Kept => self.stop("the operator stopped it, and keeps what was done".into()),
         }
     }
 
     /// Does what is asked until it is over.
     pub(super) fn work(&mut self) -> End {
         loop {
-            let message = match self.pending.pop_front() {
-                Some(message) => message,
-                None => match hear(self.inbox, self.voice) {
-                    Ok(message) => message,
-                    Err(why) => return End::Back(why),
-                },
+            if self.machine.probe.running().is_held() {
+                return self.hold();
+            }
+            let message = match self.next() {
+                Ok(message) => message,
+                Err(why) => return End::Back(why),
             };
             match message {
                 ToAgent::Blob(piece) => {
@@ -183,6 +190,9 @@ impl<'a, W: Write> Run<'a, W> {
                     let failed = end.outcome == StepOutcome::Failed;
                     let why = end.message.clone().unwrap_or_default();
                     self.tell_end(end);
+                    if self.machine.probe.running().is_held() {
+                        return self.hold();
+                    }
                     if failed
                         && let Err(why) = self.fails(why)
                         && self.is_over()
@@ -196,12 +206,34 @@ impl<'a, W: Write> Run<'a, W> {
                     _ => {}
                 },
                 ToAgent::Close { witness } => return End::Close(witness),
+                // It is asked about above.
+                ToAgent::Stop => {}
+                ToAgent::Keep => return End::Kept,
                 ToAgent::Unwind => return End::Back("the controller asked for it".into()),
                 ToAgent::Cancel => return End::Back("the run was cancelled".into()),
                 ToAgent::AskWitnesses => tell_witnesses(self.machine, self.voice),
                 ToAgent::Open(_) | ToAgent::Recover(_) | ToAgent::Undo(_) => {
                     return End::Back("the controller began another run before this one had ended".into());
                 }
+            }
+        }
+    }
+
+    /// The next message, whether it was looked at ahead of its turn or not.
+    fn next(&mut self) -> Result<ToAgent, String> {
+        self.pending.pop_front().map_or_else(|| hear(self.inbox, self.voice), Ok)
+    }
+
+    /// The operator has stopped it: what was queued is dropped, and nothing is done until it is said what becomes of what
+    /// was done.
+    fn hold(&mut self) -> End {
+        self.voice.say(FromAgent::Held);
+        loop {
+            match self.next() {
+                Ok(ToAgent::Keep) => return End::Kept,
+                Ok(ToAgent::Unwind | ToAgent::Cancel) => return End::Back("the operator stopped it".into()),
+                Ok(_) => {}
+                Err(why) => return End::Back(why),
             }
         }
     }

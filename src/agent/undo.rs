@@ -59,6 +59,7 @@ pub(super) fn undo<W: Write>(machine: &Machine, inbox: &Inbox, voice: &mut Voice
             run.end_undo(witness.as_ref(), outcome, told);
         }
         End::Back(why) | End::Failed(why) => run.fall_back(why),
+        End::Kept => run.fall_back("the operator stopped it".into()),
     }
 }
 

@@ -17,6 +17,9 @@ use crate::{
 /// Without --yes the plan is shown first, and nothing is changed before you answer yes. Before each change its undo
 /// is put on the target's disk; after each step the target is looked at again; the first failure on a host undoes
 /// everything that was done there, newest first. Everything is kept in the record: see `rollbook log`.
+///
+/// Ctrl-C lets each host finish what it is at, then asks: undo what was done, or keep it. Once more leaves the hosts to
+/// themselves: they undo by themselves what they did. SIGTERM undoes without a question.
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
     #[command(flatten)]

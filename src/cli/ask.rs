@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     base::Secret,
+    engine::gate::Verdict,
     transport::{ASK_BECOME, ASK_PASSPHRASE, ASK_PASSWORD, Asker},
 };
 
@@ -65,4 +66,21 @@ pub(crate) fn confirm(question: &str) -> io::Result<bool> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")
+}
+
+/// Asks what becomes of what a stopped run has done, until one of the two words is the answer. Where nobody answers, it
+/// is undone.
+pub(crate) fn undo_or_keep() -> Verdict {
+    loop {
+        let mut terminal = io::stderr().lock();
+        let asked = write!(terminal, "Undo what was done, or keep it as it is? `undo` or `keep`: ");
+        let _nobody_reads = asked.and_then(|()| terminal.flush());
+        drop(terminal);
+        let mut answer = String::new();
+        match (io::stdin().lock().read_line(&mut answer), answer.trim()) {
+            (Ok(1..), "keep") => return Verdict::Keep,
+            (Ok(1..), "undo") | (Ok(0) | Err(_), _) => return Verdict::Undo,
+            _ => {}
+        }
+    }
 }

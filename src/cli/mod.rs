@@ -12,6 +12,7 @@ mod provenance;
 mod recover;
 mod run;
 mod show;
+mod signals;
 mod undo;
 mod verify;
 

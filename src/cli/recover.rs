@@ -9,6 +9,7 @@ use crate::{
     cli::{
         Exit, Global, ask, book, provenance,
         run::{self, ConnectArgs},
+        signals::{First, Signals},
     },
     engine::{
         fleet::RunEnd,
@@ -101,7 +102,8 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
         forks: usize::from(args.connect.forks),
     };
     let book = book::open(global, Mode::Apply, false, &masker)?;
-    Ok(run::with_book(book, run::new_run_id()?, |events, _| recover::recover(Arc::new(recovery), opened, events))?)
+    let signals = Signals { run: run::new_run_id()?, inventory: args.inventory.clone(), first: First::GoOn };
+    Ok(run::with_book(book, signals, |events, _| recover::recover(Arc::new(recovery), opened, events))?)
 }
 
 /// The run that is meant. The record of another controller may not know it: then its whole id is needed.

@@ -16,8 +16,13 @@ use tokio::{
 
 use crate::{
     base::{Digest, Fault, FaultKind, Faults, Masker, Place, Secret},
-    cli::{Exit, Global, ask, book, provenance},
-    engine::{self, Book, Job, book::Events, desk::Shelf, drafts::Drafts, fleet::RunEnd, turnstile::Turnstiles},
+    cli::{
+        Exit, Global, ask, book, provenance,
+        signals::{First, Signals},
+    },
+    engine::{
+        self, Book, Job, book::Events, desk::Shelf, drafts::Drafts, fleet::RunEnd, gate::Halted, turnstile::Turnstiles,
+    },
     model::{
         event::{EVENT_VERSION, HostOutcome, Mode, RunOpened, RunOutcome},
         ids::RunId,
@@ -284,21 +289,23 @@ impl Loaded {
         let job = self.job(args, mode)?;
         let book = book::open(global, mode, args.diff, &self.secrets)?;
         let opened = self.opened(args, mode);
-        with_book(book, job.run.clone(), |events, halted| engine::run(Arc::new(job), opened, events, halted))
+        let first = if mode == Mode::Apply { First::Ask } else { First::Undo };
+        let signals = Signals { run: job.run.clone(), inventory: args.inventory.clone(), first };
+        with_book(book, signals, |events, halted| engine::run(Arc::new(job), opened, events, halted))
     }
 }
 
 /// Does the work of a run, with its events kept and signals heard.
 pub(crate) fn with_book<W: Future<Output = RunEnd>>(
     book: Book,
-    run: RunId,
-    work: impl FnOnce(Events, watch::Receiver<Option<Fault>>) -> W,
+    signals: Signals,
+    work: impl FnOnce(Events, Halted) -> W,
 ) -> Result<RunEnd, Fault> {
     let runtime = runtime()?;
     let (halt, halted) = watch::channel(None);
-    let (events, keeper) = book.open(run.clone(), halt.clone());
+    let (events, keeper) = book.open(signals.run.clone(), halt.clone());
     let end = runtime.block_on(async move {
-        let signals = tokio::spawn(watch_signals(halt, run));
+        let signals = tokio::spawn(signals.watch(halt));
         let end = work(events, halted).await;
         signals.abort();
         end
@@ -306,29 +313,6 @@ pub(crate) fn with_book<W: Future<Output = RunEnd>>(
     drop(runtime);
     keeper.join().expect("the book does not panic");
     Ok(end)
-}
-
-/// The first Ctrl-C (or SIGTERM) stops the run and has it undone; the second leaves at once.
-async fn watch_signals(halt: watch::Sender<Option<Fault>>, run: RunId) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    for second in [false, true] {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if second {
-            crate::report::say(&format!(
-                "left; the agents undo what they did by themselves. Look at it with: rollbook show {run}"
-            ));
-            std::process::exit(i32::from(Exit::Partly.code()));
-        }
-        crate::report::say("stopping: what runs now is ended, and what was done is undone. Once more to leave at once");
-        halt.send_replace(Some(Fault::new(FaultKind::Failed, "stopped by the operator")));
-    }
 }
 
 pub(crate) fn new_run_id() -> Result<RunId, Fault> {

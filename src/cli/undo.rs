@@ -13,6 +13,7 @@ use crate::{
     cli::{
         Exit, Global, ask, book, plan, provenance, recover,
         run::{self, ConnectArgs},
+        signals::{First, Signals},
     },
     engine::{
         fleet::RunEnd,
@@ -197,7 +198,8 @@ impl Meant {
             becomes: becomes.map(str::to_owned),
         };
         let book = book::open(global, mode, args.diff, &self.masker)?;
-        run::with_book(book, run, |events, halted| undo::undo(Arc::new(undoing), opened, events, halted))
+        let signals = Signals { run, inventory: args.inventory.clone(), first: First::Undo };
+        run::with_book(book, signals, |events, halted| undo::undo(Arc::new(undoing), opened, events, halted))
     }
 
     fn label(&self) -> RunbookLabel {

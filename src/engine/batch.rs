@@ -8,10 +8,9 @@ use tokio::{
 };
 
 use crate::{
-    base::Fault,
     engine::{
         book::Events,
-        gate::{Gate, Stage},
+        gate::{Gate, Halted, Stage},
         job::Job,
         session::{self, HostEnd},
     },
@@ -32,7 +31,7 @@ impl Batch {
         job: &Arc<Job>,
         hosts: &[Arc<Host>],
         events: &Events,
-        halt: &watch::Receiver<Option<Fault>>,
+        halt: &Halted,
         turns: &Arc<Semaphore>,
     ) -> Batch {
         let (stage, told) = watch::channel(Stage::Work);

@@ -12,6 +12,7 @@ use tokio::{
 
 use crate::{
     base::{Fault, Timestamp},
+    engine::gate::{self, Stop},
     model::{
         event::{Event, Sink, Stamped},
         ids::RunId,
@@ -52,7 +53,7 @@ enum Entry {
 }
 
 /// Why a run is to stop, once it is.
-pub type Halt = watch::Sender<Option<Fault>>;
+pub type Halt = watch::Sender<Option<Stop>>;
 
 impl Book {
     /// Opens the book for a run. The thread ends, giving the book back, when all ends of `Events` are dropped.
@@ -83,8 +84,10 @@ impl Book {
         {
             self.ledger = None;
             halt.send_if_modified(|halted| {
-                let first = halted.is_none();
-                halted.get_or_insert(fault);
+                let first = gate::verdict(halted).is_none();
+                if first {
+                    *halted = Some(Stop::and_undo(fault));
+                }
                 first
             });
         }

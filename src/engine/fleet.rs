@@ -6,14 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::{
     base::{Fault, FaultKind},
     engine::{
         batch::Batch,
         book::Events,
-        gate::Stage,
+        gate::{self, Halted, Stage, Verdict},
         job::Job,
         outcome,
         session::{self, HostEnd},
@@ -39,7 +39,7 @@ pub struct RunEnd {
 
 /// Runs a job on all its hosts. `opened` is told, and recorded, before the first connection; `halt` stops and
 /// undoes what is under way.
-pub async fn run(job: Arc<Job>, opened: RunOpened, events: Events, halt: watch::Receiver<Option<Fault>>) -> RunEnd {
+pub async fn run(job: Arc<Job>, opened: RunOpened, events: Events, halt: Halted) -> RunEnd {
     let started = Instant::now();
     events.tell(Event::RunOpened(Box::new(opened))).await;
     let _on_record = events.head().await;
@@ -62,7 +62,7 @@ pub(super) async fn close(hosts: BTreeMap<HostName, HostEnd>, events: &Events, s
 struct Fleet {
     job: Arc<Job>,
     events: Events,
-    halt: watch::Receiver<Option<Fault>>,
+    halt: Halted,
     turns: Arc<Semaphore>,
     ended: BTreeMap<HostName, HostEnd>,
     failed: usize,
@@ -140,7 +140,9 @@ impl Fleet {
     async fn judge(&mut self, batch: &mut Batch) {
         let together = self.job.runbook.strategy.rollback != Scope::Host;
         let is_halted = self.halt.borrow().is_some();
+        let verdict = if is_halted { Some(gate::judged(&mut self.halt).await.1) } else { None };
         batch.tell(match self.stopped() {
+            Some(_) if verdict == Some(Verdict::Keep) => Stage::Keep,
             Some(reason) if together || is_halted => Stage::Back(reason),
             _ => Stage::Keep,
         });
@@ -165,8 +167,8 @@ impl Fleet {
 
     /// Why no further host may begin, if none may.
     fn stopped(&self) -> Option<Fault> {
-        if let Some(reason) = &*self.halt.borrow() {
-            return Some(reason.clone());
+        if let Some(stop) = &*self.halt.borrow() {
+            return Some(stop.reason.clone());
         }
         let all = self.job.hosts.len();
         (self.failed >= self.job.runbook.strategy.failures_max(all)).then(|| {

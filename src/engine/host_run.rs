@@ -2,6 +2,7 @@
 
 mod failure;
 mod raw;
+mod stopped;
 mod turn;
 
 use std::{
@@ -71,6 +72,8 @@ enum Phase {
     Working,
     /// The steps are done, or those of `verify` too: others decide what becomes of it.
     Waiting,
+    /// The run is stopped, and it is not said yet what becomes of what was done.
+    Held,
     /// Everything is done and told so.
     Closing,
     /// Something failed; the agent undoes or stops.
@@ -172,14 +175,14 @@ impl HostRun {
             FromAgent::Need(content) => self.orders.push(Order::Content(content)),
             FromAgent::Closed(closed) => self.closed(closed),
             FromAgent::Note(message) => self.tell(Event::Note { host: Some(self.host.name.clone()), message }),
-            FromAgent::Hello(_) | FromAgent::Witnesses(_) | FromAgent::Ready => {}
+            FromAgent::Hello(_) | FromAgent::Witnesses(_) | FromAgent::Ready | FromAgent::Held => {}
         }
         std::mem::take(&mut self.orders)
     }
 
     /// Whoever runs this wants it stopped and undone.
     pub fn interrupt(&mut self, reason: &Fault) -> Vec<Order> {
-        if matches!(self.phase, Phase::Working | Phase::Waiting | Phase::Closing) {
+        if matches!(self.phase, Phase::Working | Phase::Held | Phase::Waiting | Phase::Closing) {
             self.fault.get_or_insert_with(|| reason.clone());
             self.phase = Phase::Failing;
             let order = if self.open.is_empty() { ToAgent::Unwind } else { ToAgent::Cancel };

@@ -13,7 +13,7 @@ use crate::{
     base::{Fault, FaultKind},
     engine::{
         book::Events,
-        gate::{Gate, Stage},
+        gate::{self, Gate, Halted, Stage, Verdict, halted},
         host_run::{HostRun, Order},
         job::Job,
         line::Line,
@@ -48,13 +48,7 @@ pub struct HostEnd {
 }
 
 /// Runs one host from connecting to its end, when its turn has come.
-pub async fn run(
-    job: Arc<Job>,
-    host: Arc<Host>,
-    events: Events,
-    mut halt: watch::Receiver<Option<Fault>>,
-    mut gate: Gate,
-) -> HostEnd {
+pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halted, mut gate: Gate) -> HostEnd {
     let turn = Arc::clone(&gate.turns).acquire_owned().await.expect("the semaphore is never closed");
     let connected = tokio::select! {
         biased;
@@ -131,15 +125,6 @@ async fn ended(host: &Host, events: &Events, outcome: HostOutcome, fault: Option
     HostEnd { outcome, counts, fault }
 }
 
-/// Waits until the run is to stop; says why.
-pub(super) async fn halted(halt: &mut watch::Receiver<Option<Fault>>) -> Fault {
-    match halt.wait_for(Option::is_some).await.map(|reason| (*reason).clone()) {
-        Ok(Some(reason)) => reason,
-        // Whoever could have halted the run is gone: it will not be halted any more.
-        _ => std::future::pending().await,
-    }
-}
-
 /// Waits until the batch is to stop before this host has begun; says why.
 async fn stopped(stage: &mut watch::Receiver<Stage>) -> Fault {
     let stops = |stage: &Stage| matches!(stage, Stage::Stop(_) | Stage::Back(_));
@@ -212,7 +197,7 @@ struct Session {
     job: Arc<Job>,
     run: HostRun,
     events: Events,
-    halt: watch::Receiver<Option<Fault>>,
+    halt: Halted,
     gate: Gate,
     /// Given back when it waits for the others.
     turn: Option<OwnedSemaphorePermit>,
@@ -259,7 +244,7 @@ impl Session {
 
     /// Works until the host is over, or the line is lost.
     async fn work(&mut self) -> Result<(), Fault> {
-        let mut was_halted = false;
+        let (mut was_halted, mut was_judged, mut verdict) = (false, false, self.halt.clone());
         loop {
             self.carry_out().await?;
             if self.run.is_over() && self.orders.is_empty() {
@@ -277,10 +262,19 @@ impl Session {
                     let orders = self.run.entered(pass);
                     self.orders.extend(orders);
                 }
-                reason = halted(&mut self.halt), if !was_halted => {
+                _ = halted(&mut self.halt), if !was_halted => {
                     was_halted = true;
                     self.drop_orders();
-                    let orders = self.run.interrupt(&reason);
+                    let orders = self.run.hold();
+                    self.orders.extend(orders);
+                }
+                (reason, verdict) = gate::judged(&mut verdict), if was_halted && !was_judged => {
+                    was_judged = true;
+                    self.drop_orders();
+                    let orders = match verdict {
+                        Verdict::Undo => self.run.stop_and_undo(&reason),
+                        Verdict::Keep => self.run.stop_and_keep(&reason),
+                    };
                     self.orders.extend(orders);
                 }
                 Ok(()) = self.gate.stage.changed() => self.obey(),
@@ -394,7 +388,11 @@ impl Session {
         let limit = Duration::from_secs(timeout_s);
         let result = tokio::select! {
             result = self.connection.raw(line, limit) => result,
-            reason = halted(&mut self.halt) => Err(reason),
+            reason = halted(&mut self.halt) => {
+                let orders = self.run.hold();
+                self.orders.extend(orders);
+                Err(reason)
+            }
         };
         let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let orders = self.run.raw_ended(no, line, result, took_us);

@@ -6,14 +6,13 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::watch;
-
 use crate::{
     base::{Fault, FaultKind},
     engine::{
         book::Events,
         contact::{self, Contact},
         fleet::{self, RunEnd},
+        gate::{self, Halted},
         line::Line,
         recover,
         session::{self, HostEnd},
@@ -60,12 +59,7 @@ pub struct Undoing {
 
 /// Undoes it on all hosts. `opened` is told, and recorded, before the first connection; `halt` stops it and puts back
 /// what was undone.
-pub async fn undo(
-    undoing: Arc<Undoing>,
-    opened: RunOpened,
-    events: Events,
-    halt: watch::Receiver<Option<Fault>>,
-) -> RunEnd {
+pub async fn undo(undoing: Arc<Undoing>, opened: RunOpened, events: Events, halt: Halted) -> RunEnd {
     let started = Instant::now();
     events.tell(Event::RunOpened(Box::new(opened))).await;
     let _on_record = events.head().await;
@@ -77,11 +71,11 @@ pub async fn undo(
     fleet::close(hosts, &events, started).await
 }
 
-async fn one(undoing: &Undoing, host: &Host, events: &Events, mut halt: watch::Receiver<Option<Fault>>) -> HostEnd {
+async fn one(undoing: &Undoing, host: &Host, events: &Events, mut halt: Halted) -> HostEnd {
     let connecting = contact::connect(host, &undoing.become_user, &undoing.settings, events);
     let contact = tokio::select! {
         biased;
-        reason = session::halted(&mut halt) => return session::not_started(host, events, Some(reason)).await,
+        reason = gate::halted(&mut halt) => return session::not_started(host, events, Some(reason)).await,
         contact = connecting => contact,
     };
     let Contact { connection, line, hello } = match contact {
@@ -114,7 +108,7 @@ struct Talk<'a> {
     undoing: &'a Undoing,
     host: &'a Host,
     events: &'a Events,
-    halt: watch::Receiver<Option<Fault>>,
+    halt: Halted,
     line: Line,
     counts: Counts,
     /// What the task at hand would do, where a plan tells it in pieces.
@@ -146,9 +140,10 @@ impl Talk<'_> {
             }
             tokio::select! {
                 stepped = self.line.step() => stepped?,
-                reason = session::halted(&mut self.halt), if self.halted.is_none() => {
+                reason = gate::halted(&mut self.halt), if self.halted.is_none() => {
                     self.halted = Some(reason);
-                    self.line.push(&ToAgent::Cancel);
+                    self.line.push(&ToAgent::Stop);
+                    self.line.push(&ToAgent::Unwind);
                 }
             }
         }

@@ -42,6 +42,7 @@ pub struct Running(Arc<Inner>);
 struct Inner {
     cancelled: AtomicBool,
     lost: AtomicBool,
+    held: AtomicBool,
     shielded: AtomicBool,
     deadline: Mutex<Option<Instant>>,
 }
@@ -55,6 +56,11 @@ impl Running {
     /// The controller is lost: as [`Running::cancel`], but the resource at hand is brought to its end.
     pub fn lose(&self) {
         self.0.lost.store(true, Ordering::SeqCst);
+    }
+
+    /// The operator stops the run: as [`Running::lose`].
+    pub fn stop(&self) {
+        self.0.held.store(true, Ordering::SeqCst);
     }
 
     /// The way back begins: programs start again, and neither a cancellation nor a lost controller ends them.
@@ -71,6 +77,7 @@ impl Running {
     /// A new plan or apply begins.
     pub fn resume(&self) {
         self.0.cancelled.store(false, Ordering::SeqCst);
+        self.0.held.store(false, Ordering::SeqCst);
         self.0.shielded.store(false, Ordering::SeqCst);
         self.set_deadline(None);
     }
@@ -85,9 +92,14 @@ impl Running {
         self.0.lost.load(Ordering::SeqCst) && !self.is_shielded()
     }
 
-    /// Whether to stop at the next opportunity: cancelled or lost.
+    /// Whether the operator has stopped the run.
+    pub fn is_held(&self) -> bool {
+        self.0.held.load(Ordering::SeqCst) && !self.is_shielded()
+    }
+
+    /// Whether to stop at the next opportunity: cancelled, stopped, or lost.
     pub fn is_stopped(&self) -> bool {
-        self.is_cancelled() || self.is_lost()
+        self.is_cancelled() || self.is_held() || self.is_lost()
     }
 
     /// When every program must have ended, whatever its own limit.
@@ -177,7 +189,7 @@ fn feed(child: &mut Child, input: Option<String>) -> Option<thread::JoinHandle<(
 }
 
 fn ends(running: &Running, hold: Hold) -> bool {
-    running.is_cancelled() || hold == Hold::Loose && running.is_lost()
+    running.is_cancelled() || hold == Hold::Loose && (running.is_lost() || running.is_held())
 }
 
 fn wait(

@@ -54,6 +54,11 @@ pub enum ToAgent {
     Unwind,
     /// End the process group that runs now; the task fails and the apply is unwound.
     Cancel,
+    /// The operator stops the run: the resource at hand is finished, a command of the runbook's that runs is ended, and
+    /// nothing more is begun. Answered by `Held`, unless the run has ended; `Unwind` or `Keep` follows.
+    Stop,
+    /// What a stopped run has done stays. Answered by `Closed`.
+    Keep,
     /// Which witnesses are kept? Answered by `Witnesses`.
     AskWitnesses,
     /// Settle the run that was found open. Answered as `Unwind` is.
@@ -167,6 +172,8 @@ pub enum FromAgent {
         /// How that went.
         how: Undone,
     },
+    /// The run is stopped, and waits to be told what becomes of what was done.
+    Held,
     /// All of an undo is done: it waits for `Close`.
     Ready,
     /// A content that a task needs and that was not sent ahead.

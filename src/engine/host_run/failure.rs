@@ -47,6 +47,11 @@ impl HostRun {
             return;
         }
         self.phase = Phase::Failing;
+        self.undo_now();
+    }
+
+    /// What was done is undone. Without an agent, nothing can be.
+    pub(super) fn undo_now(&mut self) {
         if self.job.needs_agent() {
             self.orders.push(Order::Tell(ToAgent::Unwind));
         } else {

@@ -6,7 +6,7 @@ use crate::{
     engine::outcome,
     model::{
         change::{Act, CommandSpec, Deed, DeedReport, Undo, UndoKind},
-        event::{HostOutcome, Output, StepOutcome},
+        event::{Output, StepOutcome},
         ids::TaskNo,
     },
     wire::message::TaskEnd,
@@ -30,8 +30,8 @@ impl HostRun {
         let end =
             TaskEnd { no, outcome, deeds: Vec::new(), output, message, data: String::new(), attempts: 1, took_us };
         self.ended(end);
-        if self.phase == Phase::Failing && !self.job.needs_agent() {
-            self.end(HostOutcome::Failed);
+        if self.phase == Phase::Failing {
+            self.undo_now();
         }
         std::mem::take(&mut self.orders)
     }
