@@ -37,6 +37,11 @@ pub(super) fn undo<W: Write>(machine: &Machine, inbox: &Inbox, voice: &mut Voice
         Ok(kept) => kept,
         Err((outcome, why)) => return run.say_closed(outcome, Some(why)),
     };
+    if let Some(other) = kept.unread().last() {
+        let note =
+            format!("the journal of run {other} cannot be read here: whether it has undone run {of} is not known");
+        run.voice.say(FromAgent::Note(note));
+    }
     if let Some(journal) = &mut run.journal {
         journal.undoes(of.clone());
     }

@@ -23,6 +23,7 @@ pub struct Kept {
     folder: PathBuf,
     entries: Vec<(Entry, Status)>,
     undoers: Vec<Undoer>,
+    unread: Vec<RunId>,
 }
 
 /// A settled run that undoes another one.
@@ -48,6 +49,12 @@ impl Kept {
         self.undoers.last().map(|undoer| &undoer.run)
     }
 
+    /// Later runs whose journals cannot be read, as one of another version may be: whether they have undone this one is not
+    /// known.
+    pub fn unread(&self) -> &[RunId] {
+        &self.unread
+    }
+
     /// The content that an entry's file had before, and where it is kept.
     pub fn image(&self, entry: &Entry) -> Option<(Content, PathBuf)> {
         entry.image?;
@@ -63,23 +70,29 @@ impl Store {
     pub fn kept(&self, run: &RunId) -> Result<Option<Kept>, JournalFault> {
         let folder = self.runs().join(run.as_str());
         let Some(story) = read_story(&folder)? else { return Ok(None) };
-        let undoers = undoers(run, &self.undoing()?, UNDOERS_DEEP);
-        Ok(Some(Kept { folder, entries: story.entries, undoers }))
+        let (undoing, mut unread) = self.undoing()?;
+        unread.retain(|other| other > run);
+        let undoers = undoers(run, &undoing, UNDOERS_DEEP);
+        Ok(Some(Kept { folder, entries: story.entries, undoers, unread }))
     }
 
-    /// All kept runs that undo another one, oldest first: what they undo, and how that ended.
-    fn undoing(&self) -> Result<Vec<(RunId, RunId, HostOutcome)>, JournalFault> {
+    /// All kept runs that undo another one, oldest first: what they undo, and how that ended. And those that cannot be
+    /// read.
+    fn undoing(&self) -> Result<(Vec<Undo>, Vec<RunId>), JournalFault> {
         let doing = || JournalFault::io(format!("looking for settled runs in {}", self.runs().display()));
-        let mut found = Vec::new();
+        let (mut found, mut unread) = (Vec::new(), Vec::new());
         let mut runs = self.settled_runs().map_err(doing())?;
         runs.sort();
         for run in runs {
-            let story = read_story(&self.runs().join(run.as_str()))?;
-            if let Some(Story { undoes: Some(undone), closed: Some(outcome), .. }) = story {
-                found.push((run, undone, outcome));
+            match read_story(&self.runs().join(run.as_str())) {
+                Ok(Some(Story { undoes: Some(undone), closed: Some(outcome), .. })) => {
+                    found.push((run, undone, outcome));
+                }
+                Ok(_) => {}
+                Err(_) => unread.push(run),
             }
         }
-        Ok(found)
+        Ok((found, unread))
     }
 
     /// The settled runs that are kept.
@@ -92,11 +105,14 @@ impl Store {
     }
 }
 
+/// A run, the run that it undoes, and how it ended.
+type Undo = (RunId, RunId, HostOutcome);
+
 /// An undo of an undo of an undo is followed so far. Beyond, runs would undo each other in a circle.
 const UNDOERS_DEEP: u32 = 64;
 
 /// The runs that have undone `run` and were not undone themselves.
-fn undoers(run: &RunId, undoing: &[(RunId, RunId, HostOutcome)], deep: u32) -> Vec<Undoer> {
+fn undoers(run: &RunId, undoing: &[Undo], deep: u32) -> Vec<Undoer> {
     let of_it = undoing.iter().filter(|(_, undone, _)| undone == run && deep > 0);
     let counts = of_it.filter_map(|(undoer, _, outcome)| match outcome {
         HostOutcome::Succeeded => Some(Undoer { run: undoer.clone(), whole: true }),
