@@ -2,6 +2,7 @@
 //!
 //! In a debug build nothing is embedded: the controller then takes the `rollbook-agent` beside itself.
 
+use sha2::Digest;
 use std::{
     env,
     path::{Path, PathBuf},
@@ -27,6 +28,8 @@ fn main() {
     };
     println!("cargo::rustc-cfg=rollbook_embedded_agent");
     println!("cargo::rustc-env=ROLLBOOK_AGENT_FILE={}", agent.display());
+    let bytes = std::fs::read(&agent).unwrap_or_else(|error| panic!("reading {}: {error}", agent.display()));
+    println!("cargo::rustc-env=ROLLBOOK_AGENT_DIGEST={:x}", sha2::Sha256::digest(bytes));
 }
 
 /// A static OpenSSL without its locks would spoil memory as soon as two hosts are served at once: see .cargo/config.toml,

@@ -3,6 +3,7 @@
 mod apply;
 mod ask;
 mod book;
+mod descriptors;
 mod exit;
 mod hosts;
 mod kinds;

@@ -1,7 +1,7 @@
 //! Where a run comes from: who starts it, and which commit its runbook is.
 
 use std::{
-    env,
+    env, fs,
     path::Path,
     process::{Command, Stdio},
     sync::LazyLock,
@@ -19,15 +19,30 @@ pub(crate) fn operator() -> Operator {
 }
 
 fn ask_operator() -> Operator {
-    let named = Command::new("id").arg("-un").stdin(Stdio::null()).stderr(Stdio::null()).output().ok();
-    let named = named.filter(|output| output.status.success());
-    let name = named.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let uid = rustix::process::geteuid().as_raw();
+    let name = fs::read_to_string("/etc/passwd").ok().and_then(|users| name_in(&users, uid)).or_else(ask_id);
     Operator {
-        user: name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw())),
+        user: name.unwrap_or_else(|| format!("uid {uid}")),
         sudo_user: env::var("SUDO_USER").ok(),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         from: env::var("SSH_CONNECTION").ok().and_then(|line| line.split(' ').next().map(str::to_owned)),
     }
+}
+
+/// The first name of a number in the system's own list of users.
+fn name_in(users: &str, uid: u32) -> Option<String> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+/// Users that are not in that list (LDAP and the like) are known to the system's programs alone: this one is static.
+fn ask_id() -> Option<String> {
+    let named = Command::new("id").arg("-un").stdin(Stdio::null()).stderr(Stdio::null()).output().ok();
+    let named = named.filter(|output| output.status.success());
+    named.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// A runbook as the record names it.
@@ -55,6 +70,9 @@ impl Checkout {
     pub(crate) fn of(runbook: &Path) -> Self {
         let folder = runbook.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new(".")).to_owned();
+        if !may_be_checkout(&folder) {
+            return Checkout(LazyLock::new(Box::new(State::default)));
+        }
         let asking = std::thread::spawn(move || ask_git(&folder).unwrap_or_default());
         Checkout(LazyLock::new(Box::new(move || asking.join().unwrap_or_default())))
     }
@@ -63,6 +81,12 @@ impl Checkout {
     fn found(&self) -> State {
         self.0.clone()
     }
+}
+
+/// Whether git could find a repository there.
+fn may_be_checkout(folder: &Path) -> bool {
+    let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    env::var_os("GIT_DIR").is_some() || whole.ancestors().any(|above| above.join(".git").exists())
 }
 
 /// The repository's own settings must not start programs.
@@ -85,6 +109,15 @@ fn ask_git(folder: &Path) -> Option<State> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_operators_name_is_the_systems() {
+        let users = "root:x:0:0:root:/root:/bin/sh\n:x:7:\n# no line\nann:x:1000:1000::/home/ann:\nbob:x:1000:1::/:\n";
+        assert_eq!(name_in(users, 0).as_deref(), Some("root"));
+        assert_eq!(name_in(users, 1000).as_deref(), Some("ann"));
+        assert_eq!((name_in(users, 7), name_in(users, 100)), (None, None));
+        assert_eq!(Some(operator().user), ask_id());
+    }
 
     #[test]
     fn commits_and_changes_are_seen() {

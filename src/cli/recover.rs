@@ -99,7 +99,7 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
         hosts,
         become_user: whom(args.become_user.as_deref()),
         settings: args.connect.settings(Arc::new(ask::Terminal::default())),
-        forks: usize::from(args.connect.forks),
+        forks: crate::cli::descriptors::hosts_at_once(args.connect.forks),
     };
     let book = book::open(global, Mode::Apply, false, &masker)?;
     let signals = Signals { run: run::new_run_id()?, inventory: args.inventory.clone(), first: First::GoOn };

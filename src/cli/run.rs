@@ -249,7 +249,7 @@ impl Loaded {
             vars: VarLayer::from(&self.runbook.vars[..]),
             step_vars: self.runbook.all_steps().map(|step| VarLayer::from(&step.vars[..])).collect(),
             tags: args.tags.clone(),
-            forks: usize::from(args.connect.forks),
+            forks: crate::cli::descriptors::hosts_at_once(args.connect.forks),
             operator: format!("{}@{}", operator.user, operator.host),
             masker: self.secrets.clone(),
             renderer: self.renderer.clone(),

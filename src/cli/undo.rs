@@ -177,7 +177,7 @@ impl Meant {
             hosts: self.hosts.clone(),
             become_user: recover::whom(becomes),
             settings: args.connect.settings(Arc::clone(&self.asker)),
-            forks: usize::from(args.connect.forks),
+            forks: crate::cli::descriptors::hosts_at_once(args.connect.forks),
             labels: self.labels.clone(),
             untouched: self.untouched.clone(),
         };

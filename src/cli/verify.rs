@@ -92,7 +92,8 @@ fn ask_hosts(args: &VerifyArgs, inventory: &std::path::Path, store: &Store, glob
     let hosts: Vec<Arc<Host>> = inventory.hosts.iter().filter(|host| names.contains(&host.name)).cloned().collect();
     let settings = args.connect.settings(Arc::new(ask::Terminal::default()));
     let runtime = run::runtime()?;
-    let testimonies = runtime.block_on(witness::ask(&hosts, &settings, usize::from(args.connect.forks)));
+    let testimonies =
+        runtime.block_on(witness::ask(&hosts, &settings, crate::cli::descriptors::hosts_at_once(args.connect.forks)));
     let masker = Masker::new(run::secrets_of(&hosts));
     let mut exit = Exit::Done;
     for (host, testimony) in testimonies {
