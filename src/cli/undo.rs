@@ -37,7 +37,8 @@ use crate::{
 /// back.
 ///
 /// The undo is a run of its own, in the record and on the hosts: what fails in it is put back, what is cut off is
-/// settled by `rollbook recover`, and it can be undone itself. Hosts keep the before-images of their newest 20 runs.
+/// settled by `rollbook recover`, and it can be undone itself. Hosts keep the before-images of their newest 20 runs, unless
+/// their own file `keep_runs` says otherwise.
 ///
 /// Ends with 0 when all is back, 8 where something has drifted or cannot be undone, 7 where it failed and was put back.
 #[derive(Debug, Args)]

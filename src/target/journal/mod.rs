@@ -6,6 +6,7 @@
 
 mod fault;
 mod image;
+mod keep;
 mod kept;
 mod lock;
 mod log;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lock                   held by the agent whose run holds the host
+//! keep_runs              which settled runs are kept, where somebody has said so
 //! witnesses              what this target has seen of the record's chain
 //! runs/<run>.open/       a run that is not settled
 //! runs/<run>/            a run that is
@@ -24,6 +25,7 @@ use crate::{
         journal::{
             Journal,
             fault::JournalFault,
+            keep,
             lock::{self, Lock},
             log::Log,
             record::Opened,
@@ -32,9 +34,6 @@ use crate::{
         },
     },
 };
-
-/// How many settled runs are kept.
-const KEPT_RUNS: usize = 20;
 
 /// What the folder of a run that is not settled ends in.
 const OPEN: &str = ".open";
@@ -156,20 +155,7 @@ impl Store {
         let settled = self.runs().join(name.expect("an open folder's name ends so"));
         fs::rename(folder, settled).map_err(doing())?;
         sync_folder(&self.runs()).map_err(doing())?;
-        self.collect().map_err(doing())
-    }
-
-    /// Removes the oldest settled runs.
-    fn collect(&self) -> io::Result<()> {
-        let mut settled = Vec::new();
-        for entry in fs::read_dir(self.runs())? {
-            let path = entry?.path();
-            let is_run = path.file_name().and_then(|name| name.to_str()?.parse::<RunId>().ok()).is_some();
-            settled.extend(is_run.then_some(path));
-        }
-        settled.sort();
-        let surplus = settled.len().saturating_sub(KEPT_RUNS);
-        settled[..surplus].iter().try_for_each(|path| remove_tree(path))
+        keep::collect(&self.root, &self.runs()).map_err(doing())
     }
 
     /// Clears up what a crash has left of runs that had ended, or had not begun.
