@@ -27,6 +27,7 @@ use rollbook::{
         facts::Facts,
         ids::{RunId, TaskNo},
         inventory::Inventory,
+        lease::Bid,
         runbook::Placed,
         state::{Content, Resource, State},
     },
@@ -107,6 +108,7 @@ fn job(runbook: &str, hosts: usize) -> Job {
         tags: Vec::new(),
         forks: 20,
         operator: "ann@desk".to_owned(),
+        reason: None,
         masker: Masker::default(),
         renderer: Renderer::new(project),
         shelf: Arc::new(Shelf::default()),
@@ -171,7 +173,8 @@ impl Machine {
     fn begin(&self, run: u32) -> journal::Journal {
         // An earlier one is still open.
         let store = journal::Store::at(self.folder.path().join(format!("store-{run}")));
-        store.begin(RunId::from_parts("20261123-051034", run), "ann", None).unwrap()
+        let run = RunId::from_parts("20261123-051034", run);
+        store.begin(&Bid { run, operator: "ann".to_owned(), reason: None, job: None }, None).unwrap()
     }
 }
 

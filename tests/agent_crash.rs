@@ -17,11 +17,12 @@ use rollbook::{
     model::{
         event::{HostOutcome, Mode, Undone},
         ids::RunId,
+        lease::{Bid, Stand},
         strategy::OnFailure,
     },
     wire::{
         FromAgent, ToAgent,
-        message::{Open, Settle, UndoRun},
+        message::{Open, Settle, UndoRun, Vigil},
     },
 };
 use serde_json::json;
@@ -112,7 +113,7 @@ fn a_run_killed_at_any_time_is_settled_by_the_next_agent() {
         let mut second = start(&host);
         match &second.controller.hello.open_run {
             Some(open) => {
-                assert!(!open.alive && open.operator == "ann", "{open:?}");
+                assert!(open.stand == Stand::CutOff { attempts: 0 } && open.lease.bid.operator == "ann", "{open:?}");
                 cut_off += 1;
                 second.controller.open(Mode::Apply, 2);
                 let refused = second.controller.listen();
@@ -161,11 +162,11 @@ fn a_recovery_that_is_killed_is_recovered() {
 fn undo(agent: &mut Agent, letter: u32) {
     let run = |letter| RunId::from_parts("20261123-051034", letter);
     let open = Open {
-        run: run(letter),
+        bid: Bid { run: run(letter), operator: "ann".into(), reason: None, job: None },
         mode: Mode::Apply,
-        operator: "ann".into(),
         on_failure: OnFailure::Rollback,
         witness: None,
+        vigil: Vigil::default(),
     };
     agent.controller.tell(&ToAgent::Undo(Box::new(UndoRun { open, of: run(1), force_drift: false })));
 }
@@ -279,7 +280,7 @@ fn after_three_attempts_in_vain_someone_is_asked() {
     assert!(told.closed().message.as_deref().unwrap().contains("3 attempts"), "{told:?}");
     agent.end();
     let mut agent = start(&host);
-    assert_eq!(agent.controller.hello.open_run.as_ref().map(|open| open.attempts), Some(3));
+    assert_eq!(agent.controller.hello.open_run.as_ref().map(|open| open.stand), Some(Stand::CutOff { attempts: 3 }));
     bars_others(&mut agent, 7);
     host.write("mended", "");
     let told = settle(&mut agent, Settle::BackAgain);

@@ -16,6 +16,7 @@ use rollbook::{
         event::HostOutcome,
         facts::Facts,
         ids::{RunId, TaskNo},
+        lease::{Bid, Stand},
         state::{Content, Id, Meta, PathState, Resource, State},
     },
     resources,
@@ -28,6 +29,11 @@ struct Machine {
     folder: tempfile::TempDir,
     probe: Probe,
     blobs: Blobs,
+}
+
+fn bid(letter: u32, operator: &str) -> Bid {
+    let run = RunId::from_parts("20261123-051034", letter);
+    Bid { run, operator: operator.into(), reason: None, job: None }
 }
 
 impl Machine {
@@ -48,7 +54,7 @@ impl Machine {
     }
 
     fn begin(&self, letter: u32) -> Journal {
-        self.store().begin(RunId::from_parts("20261123-051034", letter), "ann", None).unwrap()
+        self.store().begin(&bid(letter, "ann"), None).unwrap()
     }
 
     fn observe(&self, path: &str) -> State {
@@ -223,15 +229,15 @@ fn one_run_holds_a_host_and_an_open_one_bars_the_next() {
     let mut machine = Machine::new();
     let state = machine.file(b"x", 0o600);
     let mut first = machine.begin(1);
-    let refused = machine.store().begin(RunId::from_parts("20261123-051034", 2), "bob", None).unwrap_err().to_string();
+    let refused = machine.store().begin(&bid(2, "bob"), None).unwrap_err().to_string();
     assert!(refused.contains("of ann is at work"), "{refused}");
     let deed = machine.change("/file", state);
     machine.apply(&mut first, &[deed]);
     let run = first.run().clone();
-    assert!(machine.store().unsettled().unwrap().unwrap().alive);
+    assert_eq!(machine.store().unsettled().unwrap().unwrap().stand, Stand::Working);
     drop(first);
-    assert!(!machine.store().unsettled().unwrap().unwrap().alive);
-    let refused = machine.store().begin(RunId::from_parts("20261123-051034", 2), "bob", None).unwrap_err().to_string();
+    assert_eq!(machine.store().unsettled().unwrap().unwrap().stand, Stand::CutOff { attempts: 0 });
+    let refused = machine.store().begin(&bid(2, "bob"), None).unwrap_err().to_string();
     assert!(refused.contains(&format!("rollbook recover {run}")), "{refused}");
     let mut taken = machine.store().take_up().unwrap().unwrap();
     assert_eq!((taken.run(), taken.entries().len()), (&run, 1));
@@ -282,7 +288,7 @@ fn a_store_that_others_can_write_to_is_refused() {
     let store = machine.folder.path().join("store");
     fs::create_dir(&store).unwrap();
     fs::set_permissions(&store, fs::Permissions::from_mode(0o777)).unwrap();
-    let fault = machine.store().begin(RunId::from_parts("20261123-051034", 1), "ann", None).unwrap_err().to_string();
+    let fault = machine.store().begin(&bid(1, "ann"), None).unwrap_err().to_string();
     assert!(fault.contains("lets others in"), "{fault}");
 }
 

@@ -15,6 +15,7 @@ use rollbook::{
     model::{
         change::{Deed, UndoKind},
         event::{HostOutcome, Mode, StepOutcome, Undone},
+        lease::Stand,
         runbook::Retry,
         strategy::OnFailure,
     },
@@ -386,7 +387,7 @@ fn an_open_run_is_told_and_settled() {
     nine_steps(&mut first);
     first.await_message(|message| matches!(message, FromAgent::Ended(end) if end.no.step == 8));
     let mut second = host.connect();
-    assert!(second.hello.open_run.as_ref().unwrap().alive);
+    assert_eq!(second.hello.open_run.as_ref().unwrap().stand, Stand::Working);
     second.open(Mode::Apply, 2);
     let refused = second.listen();
     assert_eq!(refused.closed().outcome, HostOutcome::Failed);

@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
 use support::{Controller, Host, Kind, Running, host, until};
 
@@ -16,11 +16,18 @@ const SLOW: &str = "  - copy: {content: new, dest: /etc/app.conf}
     undo: rm -f /srv/slept
 ";
 
-/// Starts a slow run and waits until it has changed what it changes.
-fn under_way(host: &Host) -> (Controller<'_>, Running) {
+/// A runbook of that name with a strategy.
+fn runbook(controller: &Controller<'_>, name: &str, strategy: &str, steps: &str) -> PathBuf {
+    let path = controller.path("with-strategy.yml");
+    fs::write(&path, format!("runbook: {name}\nhosts: all\nstrategy: {{{strategy}}}\nsteps:\n{steps}")).unwrap();
+    path
+}
+
+/// Starts a slow run that waits so many seconds for a lost controller, and waits until it has changed what it changes.
+fn under_way(host: &Host, grace_s: u32) -> (Controller<'_>, Running) {
     host.sh("echo old >/etc/app.conf");
     let controller = Controller::of(&[host]);
-    let runbook = controller.runbook(SLOW);
+    let runbook = runbook(&controller, "Slow", &format!("grace: {grace_s}s"), SLOW);
     let run = controller.start("apply", runbook, &["--yes"]);
     until("the host is changed", Duration::from_secs(60), || {
         host.outside("/srv/made").exists() && runs(host, "sleep 8")
@@ -46,7 +53,7 @@ fn is_put_back(host: &Host) {
 #[ignore = "needs the fleet: tests/run"]
 fn a_short_cut_is_no_matter() {
     let host = host(Kind::Light);
-    let (_controller, run) = under_way(&host);
+    let (_controller, run) = under_way(&host, 1);
     host.cut();
     assert!(!host.answers(), "it is cut off");
     host.heal();
@@ -60,7 +67,7 @@ fn a_short_cut_is_no_matter() {
 #[ignore = "needs the fleet: tests/run"]
 fn a_host_that_is_cut_off_undoes_the_run_by_itself() {
     let host = host(Kind::Systemd);
-    let (_controller, run) = under_way(&host);
+    let (_controller, run) = under_way(&host, 1);
     host.cut();
     assert!(!host.answers(), "it is cut off");
     let run = run.wait();
@@ -74,7 +81,7 @@ fn a_host_that_is_cut_off_undoes_the_run_by_itself() {
 #[ignore = "needs the fleet: tests/run"]
 fn a_frozen_host_goes_on_where_it_was() {
     let host = host(Kind::Light);
-    let (_controller, mut run) = under_way(&host);
+    let (_controller, mut run) = under_way(&host, 1);
     host.freeze();
     assert!(!host.answers(), "it stands still");
     assert!(!run.is_over());
@@ -97,26 +104,125 @@ fn a_frozen_host_does_not_hold_up_the_others() {
     assert!(!frozen.outside("/etc/app.conf").exists());
 }
 
+/// Nothing is open any more, and nothing is left that would settle it at boot.
+fn is_settled(host: &Host) {
+    until("the run is settled", Duration::from_secs(30), || {
+        host.sh("ls /var/lib/rollbook/runs").lines().all(|run| !run.ends_with(".open"))
+    });
+    assert!(!host.outside(UNIT).exists() && !host.outside("/etc/cron.d/rollbook-settle").exists());
+}
+
+const UNIT: &str = "/etc/systemd/system/rollbook-settle.service";
+
 #[test]
 #[ignore = "needs the fleet: tests/run"]
-fn a_power_cut_leaves_a_journal_that_the_next_contact_settles() {
+fn after_a_power_cut_the_host_goes_back_when_it_boots() {
     let host = host(Kind::Systemd);
-    let (controller, run) = under_way(&host);
+    let (controller, run) = under_way(&host, 60);
+    assert!(host.outside(UNIT).exists(), "it is there before the first change");
     let before = host.boot();
     host.reset();
     assert_ne!(before, host.boot(), "it was booted again");
+    run.wait().ended(9).with("UNKNOWN, the line was lost");
+    is_put_back(&host);
+    is_settled(&host);
+    controller.apply(controller.runbook("  - copy: {content: new, dest: /etc/app.conf}\n"), &[]).ended(0);
+    is_settled(&host);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn where_nothing_settles_at_boot_the_next_contact_does() {
+    let host = host(Kind::Busybox);
+    let (controller, run) = under_way(&host, 60);
+    host.reset();
     run.wait().ended(9).with("UNKNOWN, the line was lost");
     is_refused_and_settled(&host, &controller);
 }
 
 #[test]
 #[ignore = "needs the fleet: tests/run"]
-fn so_does_a_session_whose_end_is_the_end_of_its_processes() {
+fn the_end_of_a_session_and_of_all_its_processes_is_survived() {
     let host = host(Kind::Hardened);
-    let (controller, run) = under_way(&host);
+    let (_controller, run) = under_way(&host, 10);
     run.kill();
-    until("logind has ended the session, and the agent with it", Duration::from_secs(30), || !runs(&host, "agent-"));
-    is_refused_and_settled(&host, &controller);
+    until("logind has ended the session's processes", Duration::from_secs(30), || !runs(&host, "sleep 8"));
+    assert!(runs(&host, "agent-"), "the agent waits for a controller");
+    is_put_back(&host);
+    until("it has ended", Duration::from_secs(10), || !runs(&host, "agent-"));
+}
+
+/// The host's agent knows that nobody is there any more.
+fn is_alone(host: &Host) {
+    until("the agent is alone", Duration::from_secs(30), || {
+        !host.sh("cat /var/lib/rollbook/holder").contains("\"alone_until\":null")
+    });
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn the_same_command_again_takes_the_place_of_a_run_that_waits() {
+    let host = host(Kind::Systemd);
+    let (controller, run) = under_way(&host, 100);
+    run.kill();
+    is_alone(&host);
+    let other = controller.apply(controller.runbook(SLOW), &[]).ended(8);
+    other.with("has lost its controller on this host, and goes back by itself in");
+    let again = controller.apply(runbook(&controller, "Slow", "grace: 100s", SLOW), &[]).ended(0);
+    again.with("had lost its controller here").with("succeeded, 3 changed");
+    is_settled(&host);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn a_recovery_takes_a_run_over_that_waits() {
+    let host = host(Kind::Light);
+    let (controller, run) = under_way(&host, 100);
+    run.kill();
+    is_alone(&host);
+    let inventory = controller.path("inventory.yml");
+    controller.rollbook(&["recover", "-i", inventory.to_str().unwrap()]).ended(0).with("rolled back");
+    is_put_back(&host);
+    is_settled(&host);
+}
+
+/// All ssh is dropped, also what is on its way already.
+const LOCK_OUT: &str = "  - copy: {content: new, dest: /etc/app.conf}
+  - command: {cmd: [nft, 'add table inet lockout; add chain inet lockout in { type filter hook input priority 0; }; add rule inet lockout in tcp dport 22 drop']}
+    undo: nft delete table inet lockout
+";
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn a_firewall_that_locks_everybody_out_heals_itself() {
+    let host = host(Kind::Systemd);
+    host.sh("echo old >/etc/app.conf");
+    let controller = Controller::of(&[&host]);
+    let run = controller.apply(runbook(&controller, "Lock out", "confirm_within: 10s", LOCK_OUT), &[]);
+    assert!(matches!(run.code(), Some(7 | 9)), "never 0 after a rollback: {:?}", run.code());
+    until("it answers again", Duration::from_secs(30), || host.answers());
+    assert_eq!(host.sh("cat /etc/app.conf; nft list tables"), "old\n");
+    is_settled(&host);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn what_can_still_be_reached_stays() {
+    let host = host(Kind::Systemd);
+    let controller = Controller::of(&[&host]);
+    let steps = "  - copy: {content: new, dest: /etc/app.conf}\n";
+    let via = "confirm_within: 20s, confirm_via: '{{ host.address }}'";
+    let book = |strategy: &str| runbook(&controller, "Confirmed", strategy, steps);
+    controller.apply(book(via), &[]).ended(0).with("succeeded, 1 changed");
+    assert_eq!(host.sh("cat /etc/app.conf"), "new");
+    controller.apply(book(via), &[]).ended(0).with("succeeded, 0 changed");
+    // Nobody answers there.
+    let elsewhere = "confirm_within: 3s, confirm_via: 127.0.0.2";
+    host.sh("echo old >/etc/app.conf");
+    let run = controller.apply(book(elsewhere), &[]).ended(7);
+    run.with("not confirmed over a new connection");
+    assert_eq!(host.sh("cat /etc/app.conf"), "old\n");
+    is_settled(&host);
 }
 
 /// The next run is told what is the matter. `rollbook recover` brings everything back, names each deed as the run did, and
@@ -136,7 +242,7 @@ fn is_refused_and_settled(host: &Host, controller: &Controller<'_>) {
 
 fn an_operators_program_dies(kind: Kind) {
     let host = host(kind);
-    let (_controller, run) = under_way(&host);
+    let (_controller, run) = under_way(&host, 1);
     run.kill();
     is_put_back(&host);
 }

@@ -46,10 +46,15 @@ impl Inbox {
         thread::spawn(move || {
             let why = own.hear(pipe, &running);
             running.lose();
-            own.queue().ended = Some(why);
-            own.0.came.notify_all();
+            own.end(why);
         });
         inbox
+    }
+
+    /// Nothing more will come; says why. What has come can still be taken.
+    pub(super) fn end(&self, why: String) {
+        self.queue().ended.get_or_insert(why);
+        self.0.came.notify_all();
     }
 
     /// Whether nothing waits to be taken.
@@ -113,7 +118,10 @@ impl Inbox {
         loop {
             match pipe.read(&mut buffer) {
                 Ok(0) => return "the controller has hung up".into(),
-                Ok(n) => frames.feed(&buffer[..n]),
+                Ok(n) => {
+                    running.hear();
+                    frames.feed(&buffer[..n]);
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => return format!("the line to the controller broke: {error}"),
             }
@@ -132,11 +140,14 @@ impl Inbox {
             ToAgent::Open(_) | ToAgent::Undo(_) => running.resume(),
             ToAgent::Cancel => running.cancel(),
             ToAgent::Stop => running.stop(),
+            ToAgent::Ping => return,
             _ => {}
         }
         let mut queue = self.queue();
         while queue.content_bytes > WAITING_BYTES_MAX {
-            queue = self.0.taken.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            // It is the agent that lets the controller wait.
+            running.hear();
+            queue = self.0.taken.wait_timeout(queue, GLANCE).unwrap_or_else(PoisonError::into_inner).0;
         }
         queue.content_bytes += content_bytes(&message);
         queue.messages.push_back(message);

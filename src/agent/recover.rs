@@ -12,14 +12,34 @@ use crate::{
     },
 };
 
+/// Settles what was left open when the machine went down. The error says what is left.
+pub(super) fn at_boot(machine: &Machine) -> std::io::Result<()> {
+    let closed = settled(machine, Settle::Back);
+    machine.store.forget_boot().map_err(std::io::Error::other)?;
+    match closed.outcome {
+        HostOutcome::Succeeded | HostOutcome::RolledBack => Ok(()),
+        _ => Err(std::io::Error::other(closed.message.unwrap_or_default())),
+    }
+}
+
+/// Settles the run that is open, if there is one, and tells nobody of each deed.
+pub(super) fn settled(machine: &Machine, how: Settle) -> Closed {
+    let mut nobody = Voice::begin(std::io::sink(), machine.probe.running().clone());
+    settle_open(machine, &mut nobody, how)
+}
+
 /// Settles the run that was found open, if there is one.
 pub(super) fn recover<W: Write>(machine: &Machine, voice: &mut Voice<W>, how: Settle) {
-    let closed = match machine.store.take_up() {
+    let closed = settle_open(machine, voice, how);
+    voice.say(FromAgent::Closed(closed));
+}
+
+fn settle_open<W: Write>(machine: &Machine, voice: &mut Voice<W>, how: Settle) -> Closed {
+    match machine.store.take_up() {
         Err(fault) => closed(HostOutcome::Failed, 0, fault.to_string()),
         Ok(None) => closed(HostOutcome::Succeeded, 0, "no run is open on this host".into()),
         Ok(Some(mut journal)) => settle(machine, voice, &mut journal, how),
-    };
-    voice.say(FromAgent::Closed(closed));
+    }
 }
 
 fn settle<W: Write>(machine: &Machine, voice: &mut Voice<W>, journal: &mut Journal, how: Settle) -> Closed {

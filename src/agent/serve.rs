@@ -3,20 +3,34 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     io::{Read, Write},
+    time::Duration,
 };
 
 use crate::{
-    agent::{Machine, block::Block, flight::Flight, inbox::Inbox, recover, undo, voice::Voice},
+    agent::{
+        Machine,
+        alone::{self, Waited},
+        block::Block,
+        flight::Flight,
+        inbox::Inbox,
+        recover, undo,
+        voice::Voice,
+        watch::Watch,
+    },
     model::{
         event::{Counts, HostOutcome, Mode, StepOutcome},
+        lease::{Bid, OpenRun, Stand},
         runbook::Mark,
         strategy::OnFailure,
     },
     resources::view::{Overlay, Seen},
-    target::{Blobs, Journal, journal::Unsettled},
+    target::{
+        Blobs, Journal,
+        journal::{JournalFault, token},
+    },
     wire::{
         FromAgent, ToAgent,
-        message::{Closed, Hello, Open, OpenRun, TaskEnd, WIRE_VERSION},
+        message::{Closed, Hello, Open, Settle, TaskEnd, WIRE_VERSION, Witness},
     },
 };
 
@@ -32,6 +46,7 @@ pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &M
             ToAgent::AskWitnesses => tell_witnesses(machine, &mut voice),
             ToAgent::Recover(how) => recover::recover(machine, &mut voice, how),
             ToAgent::Undo(order) => undo::undo(machine, &inbox, &mut voice, *order),
+            ToAgent::Confirm { run, token } => alone::confirm(machine, &mut voice, &run, token.as_deref()),
             // Sent ahead for a run that has ended already.
             ToAgent::Blob(_)
             | ToAgent::Task(_)
@@ -40,6 +55,7 @@ pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &M
             | ToAgent::Unwind
             | ToAgent::Stop
             | ToAgent::Keep
+            | ToAgent::Ping
             | ToAgent::Cancel => {}
         }
     }
@@ -57,12 +73,11 @@ fn hear<W: Write>(inbox: &Inbox, voice: &mut Voice<W>) -> Result<ToAgent, String
 
 fn hello(machine: &Machine) -> Hello {
     // A store that cannot be read is told when something is to be written.
-    let found = machine.store.unsettled().ok().flatten();
     Hello {
         wire: WIRE_VERSION,
         digest: machine.digest,
         facts: machine.probe.facts().clone(),
-        open_run: found.map(|Unsettled { run, operator, alive, attempts }| OpenRun { run, operator, alive, attempts }),
+        open_run: machine.store.unsettled().ok().flatten(),
     }
 }
 
@@ -74,6 +89,24 @@ fn tell_witnesses<W: Write>(machine: &Machine, voice: &mut Voice<W>) {
             voice.say(FromAgent::Witnesses(Vec::new()));
         }
     }
+}
+
+/// Takes the host for an apply. A run of the same job that was cut off or has lost its controller is undone before: the
+/// same command begins anew.
+fn begin<W: Write>(
+    machine: &Machine,
+    voice: &mut Voice<W>,
+    bid: &Bid,
+    witness: Option<Witness>,
+) -> Result<Journal, JournalFault> {
+    let found = machine.store.unsettled()?;
+    let is_same = |found: &OpenRun| found.lease.bid.job.is_some() && found.lease.bid.job == bid.job;
+    if let Some(found) = found.filter(|found| is_same(found) && found.stand != Stand::Working) {
+        let settled = recover::settled(machine, Settle::Back);
+        let told = settled.message.unwrap_or_default();
+        voice.say(FromAgent::Note(format!("run {} had lost its controller here: {told}", found.run())));
+    }
+    machine.store.begin(bid, witness)
 }
 
 /// A plan or an apply.
@@ -97,6 +130,9 @@ pub(super) struct Run<'a, W> {
     /// The blocks that the task at hand stands in, the innermost last.
     pub(super) blocks: Vec<Block>,
     pub(super) counts: Counts,
+    /// What it is to be confirmed with, and within what time.
+    pub(super) confirmation: Option<(String, Duration)>,
+    watch: Option<Watch>,
     on_failure: OnFailure,
     /// Whether it went on after a failure that nothing rescued.
     went_on: bool,
@@ -124,9 +160,10 @@ impl<'a, W: Write> Run<'a, W> {
 
     /// Opens it. None where it was refused, which is said.
     pub(super) fn open(machine: &'a Machine, inbox: &'a Inbox, voice: &'a mut Voice<W>, open: Open) -> Option<Self> {
-        let journal = match open.mode {
+        let Open { bid, mode, on_failure, witness, vigil } = open;
+        let journal = match mode {
             Mode::Plan => None,
-            Mode::Apply => match machine.store.begin(open.run, &open.operator, open.witness) {
+            Mode::Apply => match begin(machine, voice, &bid, witness) {
                 Ok(journal) => Some(journal),
                 Err(fault) => {
                     let message = Some(fault.to_string());
@@ -135,6 +172,19 @@ impl<'a, W: Write> Run<'a, W> {
                     return None;
                 }
             },
+        };
+        let watch = journal.as_ref().map(|journal| Watch::begin(machine, inbox, &journal.opened().lease, &vigil));
+        let confirmation = match vigil.confirm_ms.filter(|_| journal.is_some()).map(|ms| (token(), ms)) {
+            Some((Ok(token), ms)) => {
+                voice.say(FromAgent::Token(token.clone()));
+                Some((token, Duration::from_millis(ms.into())))
+            }
+            // Without a token it cannot be confirmed, and goes back.
+            Some((Err(fault), _)) => {
+                voice.say(FromAgent::Note(fault.to_string()));
+                Some((String::from("none"), Duration::ZERO))
+            }
+            None => None,
         };
         let blobs = journal.as_ref().map_or_else(Blobs::default, |journal| Blobs::spilling(journal.blobs_folder()));
         Some(Run {
@@ -150,14 +200,26 @@ impl<'a, W: Write> Run<'a, W> {
             woken: BTreeSet::new(),
             blocks: Vec::new(),
             counts: Counts::default(),
-            on_failure: open.on_failure,
+            confirmation,
+            watch,
+            on_failure,
             went_on: false,
         })
     }
 
     fn go(mut self) {
-        match self.work() {
-            End::Close(witness) => self.close(witness.as_ref()),
+        let end = match self.work() {
+            End::Close(witness) => match self.await_confirmation() {
+                Ok(()) => return self.close(witness.as_ref()),
+                Err(why) => End::Back(why),
+            },
+            end => end,
+        };
+        if self.machine.probe.running().is_alone() && matches!(self.wait_alone(), Waited::TakenOver) {
+            return;
+        }
+        match end {
+            End::Close(_) => unreachable!("closed above"),
             End::Failed(_) | End::Back(_) | End::Kept if self.journal.is_none() => {
                 self.say_closed(HostOutcome::Failed, None);
             }
@@ -212,7 +274,8 @@ impl<'a, W: Write> Run<'a, W> {
                 ToAgent::Unwind => return End::Back("the controller asked for it".into()),
                 ToAgent::Cancel => return End::Back("the run was cancelled".into()),
                 ToAgent::AskWitnesses => tell_witnesses(self.machine, self.voice),
-                ToAgent::Open(_) | ToAgent::Recover(_) | ToAgent::Undo(_) => {
+                ToAgent::Ping => {}
+                ToAgent::Open(_) | ToAgent::Recover(_) | ToAgent::Undo(_) | ToAgent::Confirm { .. } => {
                     return End::Back("the controller began another run before this one had ended".into());
                 }
             }
@@ -300,6 +363,7 @@ impl<'a, W: Write> Run<'a, W> {
     /// The last word. The host is free for the next run before it is said.
     pub(super) fn say_closed(&mut self, outcome: HostOutcome, message: Option<String>) {
         self.journal = None;
+        self.watch = None;
         self.voice.say(FromAgent::Closed(Closed { outcome, counts: self.counts, message }));
     }
 }

@@ -251,6 +251,7 @@ impl Loaded {
             tags: args.tags.clone(),
             forks: crate::cli::descriptors::hosts_at_once(args.connect.forks),
             operator: format!("{}@{}", operator.user, operator.host),
+            reason: args.reason.clone(),
             masker: self.secrets.clone(),
             renderer: self.renderer.clone(),
             shelf: Arc::clone(&self.shelf),

@@ -175,7 +175,11 @@ impl HostRun {
             FromAgent::Need(content) => self.orders.push(Order::Content(content)),
             FromAgent::Closed(closed) => self.closed(closed),
             FromAgent::Note(message) => self.tell(Event::Note { host: Some(self.host.name.clone()), message }),
-            FromAgent::Hello(_) | FromAgent::Witnesses(_) | FromAgent::Ready | FromAgent::Held => {}
+            FromAgent::Hello(_)
+            | FromAgent::Witnesses(_)
+            | FromAgent::Ready
+            | FromAgent::Held
+            | FromAgent::Token(_) => {}
         }
         std::mem::take(&mut self.orders)
     }
@@ -230,6 +234,16 @@ impl HostRun {
     /// Which host.
     pub fn host(&self) -> &HostName {
         &self.host.name
+    }
+
+    /// Whether something was done here, or was tried.
+    pub fn has_changed(&self) -> bool {
+        self.counts.changed + self.counts.failed > 0
+    }
+
+    /// The host, and what templates see of it.
+    pub fn whereabouts(&self) -> (Arc<Host>, Scope) {
+        (Arc::clone(&self.host), self.scope.clone())
     }
 
     /// Whether nothing more comes.

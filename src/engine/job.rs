@@ -5,17 +5,22 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Value as Data, json};
 
 use crate::{
-    base::Masker,
+    base::{Digest, Masker},
     engine::{desk::Shelf, drafts::Drafts, turnstile::Turnstiles},
     model::{
         event::Mode,
-        ids::RunId,
+        ids::{HostName, RunId},
         inventory::{Host, Inventory},
+        lease::Bid,
         runbook::{Runbook, Step},
     },
     render::{Renderer, Scope, VarLayer, Vars},
     transport,
+    wire::message::Vigil,
 };
+
+/// A controller that was silent for less is never lost.
+const MIN_SILENCE_MS: u32 = 5_000;
 
 /// A run, prepared: shared by all its hosts.
 pub struct Job {
@@ -43,6 +48,8 @@ pub struct Job {
     pub forks: usize,
     /// Who runs it, for the lock on the target.
     pub operator: String,
+    /// Why, for whoever meets the run on the target.
+    pub reason: Option<String>,
     /// Hides secrets.
     pub masker: Masker,
     /// Renders everything.
@@ -58,6 +65,33 @@ pub struct Job {
 }
 
 impl Job {
+    /// Who runs it, and what it does on a host: equal for the same command.
+    pub fn bid(&self, host: &HostName) -> Bid {
+        let is_open = |name: &String| self.runbook.params.get(name).is_some_and(|param| !param.sensitive);
+        let params: BTreeMap<_, _> = self.params.iter().filter(|(name, _)| is_open(name)).collect();
+        let what = json!([self.runbook.digest.to_string(), params, self.tags, host.as_str()]);
+        let job = Some(Digest::of(what.to_string().as_bytes()));
+        Bid { run: self.run.clone(), operator: self.operator.clone(), reason: self.reason.clone(), job }
+    }
+
+    /// What becomes of an apply that is left alone.
+    pub fn vigil(&self) -> Vigil {
+        let whole = Vigil::default();
+        let strategy = &self.runbook.strategy;
+        let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
+        let grace_ms = strategy.grace_ms.map_or(whole.grace_ms, ms);
+        match &strategy.confirm {
+            None => Vigil { grace_ms, ..whole },
+            Some(confirm) => {
+                let within_ms = ms(confirm.within_ms);
+                // A line that is cut by what is to be confirmed must not keep the run longer than a confirmation may.
+                let silence_ms = (within_ms / 2).clamp(MIN_SILENCE_MS, whole.silence_ms);
+                let left_ms = within_ms.saturating_sub(silence_ms);
+                Vigil { silence_ms, grace_ms: grace_ms.min(left_ms), confirm_ms: Some(within_ms) }
+            }
+        }
+    }
+
     /// A step by number: handlers follow the steps, and `verify` follows the handlers.
     pub fn step(&self, number: usize) -> Option<&Step> {
         let Runbook { steps, handlers, verify, .. } = &*self.runbook;

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod book;
 pub mod check;
+mod confirm;
 mod contact;
 pub mod desk;
 pub mod drafts;

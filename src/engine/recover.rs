@@ -15,11 +15,12 @@ use crate::{
         event::{Counts, Event, HostOutcome, RunOpened, StepLabel, Undone},
         ids::{HostName, RunId, TaskNo},
         inventory::{Become, Host},
+        lease::{OpenRun, Stand},
     },
     transport::Settings,
     wire::{
         FromAgent, ToAgent,
-        message::{ATTEMPTS_MAX, Closed, OpenRun, Settle},
+        message::{ATTEMPTS_MAX, Closed, Settle},
     },
 };
 
@@ -84,21 +85,20 @@ struct Talk<'a> {
 impl Talk<'_> {
     /// Why nothing is to be done here, if nothing is.
     fn refusal(&self, open: Option<&OpenRun>) -> Option<(HostOutcome, Option<Fault>)> {
-        let Some(OpenRun { run, operator, alive, attempts }) = open else {
+        let Some(open) = open else {
             return Some((HostOutcome::Succeeded, None));
         };
+        let run = open.run();
         if self.recovery.run.as_ref().is_some_and(|wanted| wanted != run) {
-            let fault = Fault::new(FaultKind::Policy, format!("another run is open here: {run} of {operator}"));
+            let fault = Fault::new(FaultKind::Policy, format!("another run is open here: {open}"));
             return Some((HostOutcome::NeedsRecovery, Some(fault.hint(format!("settle it: rollbook recover {run}")))));
         }
-        if *alive {
-            let fault = Fault::new(FaultKind::Policy, format!("run {run} of {operator} is still at work here"));
-            return Some((HostOutcome::Failed, Some(fault.hint("wait until it has ended"))));
+        match open.stand {
+            Stand::CutOff { attempts } if attempts >= ATTEMPTS_MAX && self.recovery.how == Settle::Back => {
+                Some((HostOutcome::NeedsRecovery, Some(self.wants_a_word(run, attempts))))
+            }
+            _ => None,
         }
-        if *attempts >= ATTEMPTS_MAX && self.recovery.how == Settle::Back {
-            return Some((HostOutcome::NeedsRecovery, Some(self.wants_a_word(run, *attempts))));
-        }
-        None
     }
 
     /// It was tried so often in vain that someone has to look, and say how it goes on.

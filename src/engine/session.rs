@@ -13,6 +13,7 @@ use crate::{
     base::{Fault, FaultKind},
     engine::{
         book::Events,
+        confirm::{self, Confirming},
         gate::{self, Gate, Halted, Stage, Verdict, halted},
         host_run::{HostRun, Order},
         job::Job,
@@ -24,12 +25,13 @@ use crate::{
         facts::Facts,
         ids::TaskNo,
         inventory::{Become, Host},
+        lease::{OpenRun, Stand},
         state::Content,
     },
     transport::{self, Connection},
     wire::{
-        ToAgent,
-        message::{AHEAD_BYTES_MAX, BlobChunk, CHUNK_BYTES, Hello, Open, OpenRun},
+        FromAgent, ToAgent,
+        message::{AHEAD_BYTES_MAX, ATTEMPTS_MAX, BlobChunk, CHUNK_BYTES, Closed, Hello, Open},
     },
 };
 
@@ -58,7 +60,7 @@ pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halte
     };
     match connected {
         Ok(Connected { connection, agent: Some((line, hello)) })
-            if job.mode == Mode::Apply && hello.open_run.is_some() =>
+            if job.mode == Mode::Apply && hello.open_run.as_ref().is_some_and(|open| !goes_on(&job, &host, open)) =>
         {
             let end = open_run(&host, &events, hello.open_run.as_ref().expect("asked above")).await;
             line.goodbye().await;
@@ -66,9 +68,12 @@ pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halte
             end
         }
         Ok(Connected { connection, agent }) => {
-            if let Some(OpenRun { run, operator, .. }) = agent.as_ref().and_then(|(_, hello)| hello.open_run.as_ref()) {
-                let message =
-                    format!("run {run} of {operator} is not settled here: no other can be applied until then");
+            let found = agent.as_ref().and_then(|(_, hello)| hello.open_run.as_ref());
+            if let Some(open) = found.filter(|_| job.mode == Mode::Plan) {
+                let message = match goes_on(&job, &host, open) {
+                    true => format!("{open}; to apply this now undoes that first"),
+                    false => format!("{open}; nothing can be applied until it is settled"),
+                };
                 events.tell(Event::Note { host: Some(host.name.clone()), message }).await;
             }
             let run = HostRun::new(Arc::clone(&job), Arc::clone(&host));
@@ -82,6 +87,8 @@ pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halte
                 turn: Some(turn),
                 connection,
                 line,
+                token: None,
+                confirming: None,
                 entering: None,
                 permit: None,
                 orders: VecDeque::new(),
@@ -105,14 +112,20 @@ pub(super) async fn unreachable_host(host: &Host, events: &Events, fault: Fault)
     ended(host, events, HostOutcome::Unreachable, Some(fault)).await
 }
 
+/// Whether the run that was found is the same command, and not at work: then this one takes its place.
+fn goes_on(job: &Job, host: &Host, found: &OpenRun) -> bool {
+    let tried_too_often = |stand| matches!(stand, Stand::CutOff { attempts } if attempts >= ATTEMPTS_MAX);
+    found.stand != Stand::Working && !tried_too_often(found.stand) && found.lease.bid.job == job.bid(&host.name).job
+}
+
 /// Tells of a host on which another run is not settled: no other may begin there.
 pub(super) async fn open_run(host: &Host, events: &Events, found: &OpenRun) -> HostEnd {
-    let OpenRun { run, operator, alive, .. } = found;
-    let (outcome, fault) = if *alive {
-        let fault = Fault::new(FaultKind::Policy, format!("run {run} of {operator} is at work on this host"));
+    let run = found.run();
+    let (outcome, fault) = if found.stand == Stand::Working {
+        let fault = Fault::new(FaultKind::Policy, found.to_string());
         (HostOutcome::Failed, fault.hint("wait until it has ended"))
     } else {
-        let fault = format!("run {run} of {operator} was cut off on this host, and is not settled");
+        let fault = found.to_string();
         let hint = format!("have it put back: rollbook recover {run} -i INVENTORY --limit {}", host.name);
         (HostOutcome::NeedsRecovery, Fault::new(FaultKind::Policy, fault).hint(hint))
     };
@@ -203,6 +216,9 @@ struct Session {
     turn: Option<OwnedSemaphorePermit>,
     connection: Connection,
     line: Option<Line>,
+    /// What the run is to be confirmed with.
+    token: Option<String>,
+    confirming: Option<Confirming>,
     /// Its turn at a step that hosts go through one after the other, while it waits for it.
     entering: Option<Entering>,
     permit: Permit,
@@ -218,11 +234,11 @@ impl Session {
         let witness = self.events.head().await;
         if self.line.is_some() {
             let open = Open {
-                run: self.job.run.clone(),
+                bid: self.job.bid(self.run.host()),
                 mode: self.job.mode,
-                operator: self.job.operator.clone(),
                 on_failure: self.job.runbook.strategy.on_failure,
                 witness: witness.filter(|_| self.job.mode == Mode::Apply),
+                vigil: self.job.vigil(),
             };
             self.orders.push_back(Order::Tell(ToAgent::Open(open)));
         }
@@ -231,6 +247,10 @@ impl Session {
         while let Err(fault) = self.work().await {
             let fault = with_last_words(fault, &self.connection);
             self.line = None;
+            if self.confirming.is_some() {
+                // What is confirmed may have cut it: the new line tells how it goes on.
+                continue;
+            }
             self.drop_orders();
             let last = self.run.lost(fault);
             self.orders.extend(last);
@@ -245,22 +265,28 @@ impl Session {
     /// Works until the host is over, or the line is lost.
     async fn work(&mut self) -> Result<(), Fault> {
         let (mut was_halted, mut was_judged, mut verdict) = (false, false, self.halt.clone());
+        let mut pings = tokio::time::interval(Duration::from_millis((self.job.vigil().silence_ms / 3).into()));
         loop {
             self.carry_out().await?;
             if self.run.is_over() && self.orders.is_empty() {
                 return Ok(());
             }
             let has_line = self.line.is_some();
-            if !has_line && self.entering.is_none() {
+            if !has_line && self.entering.is_none() && self.confirming.is_none() {
                 continue;
             }
             tokio::select! {
+                _ = pings.tick(), if has_line && self.job.mode == Mode::Apply => self.push(&ToAgent::Ping),
                 stepped = async { self.line.as_mut().expect("asked above").step().await }, if has_line => stepped?,
                 (pass, permit) = async { self.entering.as_mut().expect("asked above").await }, if self.entering.is_some() => {
                     self.entering = None;
                     self.permit = permit;
                     let orders = self.run.entered(pass);
                     self.orders.extend(orders);
+                }
+                confirmed = async { self.confirming.as_mut().expect("asked above").await }, if self.confirming.is_some() => {
+                    self.confirming = None;
+                    self.confirmed(confirmed);
                 }
                 _ = halted(&mut self.halt), if !was_halted => {
                     was_halted = true;
@@ -281,6 +307,15 @@ impl Session {
             }
             self.listen()?;
         }
+    }
+
+    /// The host was asked over a new line, or could not be. Where the old one still stands, that tells how it goes on.
+    fn confirmed(&mut self, confirmed: Result<Closed, Fault>) {
+        let orders = match confirmed {
+            Ok(closed) => self.run.hear(FromAgent::Closed(closed)),
+            Err(fault) => self.run.lost(fault),
+        };
+        self.orders.extend(orders);
     }
 
     /// Does what the batch is told.
@@ -309,6 +344,10 @@ impl Session {
         while let Some(line) = &mut self.line
             && let Some(message) = line.next_message()?
         {
+            if let FromAgent::Token(token) = message {
+                self.token = Some(token);
+                continue;
+            }
             let orders = self.run.hear(message);
             self.orders.extend(orders);
         }
@@ -343,6 +382,10 @@ impl Session {
                 Some(Order::Close) => {
                     let witness = self.events.head().await;
                     self.push(&ToAgent::Close { witness: witness.filter(|_| self.job.mode == Mode::Apply) });
+                    if let Some(token) = self.token.take().filter(|_| self.run.has_changed()) {
+                        let (job, (host, scope)) = (Arc::clone(&self.job), self.run.whereabouts());
+                        self.confirming = Some(confirm::confirm(job, host, scope, token));
+                    }
                 }
                 Some(Order::Ahead(content)) => {
                     if content.bytes <= AHEAD_BYTES_MAX && self.sent.insert(content) {

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -22,12 +22,13 @@ use crate::{
         event::{Counts, Event, HostOutcome, Mode, RunOpened, StepEnd, StepLabel, StepOutcome, Undone},
         ids::{HostName, RunId, TaskNo},
         inventory::{Become, Host},
+        lease::Bid,
         strategy::OnFailure,
     },
     transport::Settings,
     wire::{
         FromAgent, ToAgent,
-        message::{Closed, Open, TaskEnd, UndoRun},
+        message::{Closed, Open, PING_MS, TaskEnd, UndoRun, Vigil},
     },
 };
 
@@ -122,15 +123,11 @@ impl Talk<'_> {
         // Waiting for the head means that this host is on record before anything is done to it.
         let witness = self.witness().await;
         let Undoing { run, mode, operator, of, force_drift, .. } = self.undoing;
-        let open = Open {
-            run: run.clone(),
-            mode: *mode,
-            operator: operator.clone(),
-            on_failure: OnFailure::Rollback,
-            witness,
-        };
+        let bid = Bid { run: run.clone(), operator: operator.clone(), reason: None, job: None };
+        let open = Open { bid, mode: *mode, on_failure: OnFailure::Rollback, witness, vigil: Vigil::default() };
         let order = UndoRun { open, of: of.clone(), force_drift: *force_drift };
         self.line.push(&ToAgent::Undo(Box::new(order)));
+        let mut pings = tokio::time::interval(Duration::from_millis(PING_MS.into()));
         loop {
             while let Some(message) = self.line.next_message()? {
                 if let FromAgent::Closed(closed) = message {
@@ -140,6 +137,7 @@ impl Talk<'_> {
             }
             tokio::select! {
                 stepped = self.line.step() => stepped?,
+                _ = pings.tick() => self.line.push(&ToAgent::Ping),
                 reason = gate::halted(&mut self.halt), if self.halted.is_none() => {
                     self.halted = Some(reason);
                     self.line.push(&ToAgent::Stop);

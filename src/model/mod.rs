@@ -6,6 +6,7 @@ pub mod event;
 pub mod facts;
 pub mod ids;
 pub mod inventory;
+pub mod lease;
 pub mod node;
 pub mod runbook;
 pub mod state;

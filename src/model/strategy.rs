@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::runbook::Placed;
+
 /// What stands under `strategy:`.
 #[derive(Clone, Debug, Default)]
 pub struct Strategy {
@@ -15,6 +17,20 @@ pub struct Strategy {
     pub rollback: Scope,
     /// Milliseconds that a batch which has done its steps is left to itself before it is judged.
     pub bake_ms: u64,
+    /// Milliseconds that a host which has lost its controller waits for one before it undoes the run; 120 s where it is not
+    /// given.
+    pub grace_ms: Option<u64>,
+    /// The dead man's switch.
+    pub confirm: Option<Confirm>,
+}
+
+/// What is done becomes final only if the host can still be reached.
+#[derive(Clone, Debug)]
+pub struct Confirm {
+    /// Milliseconds within which a new connection must come.
+    pub within_ms: u64,
+    /// Where to: a template. The host's address where it is not given.
+    pub via: Option<Placed<String>>,
 }
 
 /// What to do at the first failure.

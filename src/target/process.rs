@@ -44,7 +44,17 @@ struct Inner {
     lost: AtomicBool,
     held: AtomicBool,
     shielded: AtomicBool,
-    deadline: Mutex<Option<Instant>>,
+    heard: AtomicBool,
+    idle: Arc<AtomicBool>,
+    told_to_end: Arc<AtomicBool>,
+    times: Mutex<Times>,
+}
+
+#[derive(Debug, Default)]
+struct Times {
+    deadline: Option<Instant>,
+    grace: Duration,
+    alone_until: Option<Instant>,
 }
 
 impl Running {
@@ -53,9 +63,47 @@ impl Running {
         self.0.cancelled.store(true, Ordering::SeqCst);
     }
 
-    /// The controller is lost: as [`Running::cancel`], but the resource at hand is brought to its end.
+    /// The controller is lost: no deed begins any more. What runs may go on until the grace is over.
     pub fn lose(&self) {
-        self.0.lost.store(true, Ordering::SeqCst);
+        if !self.0.lost.swap(true, Ordering::SeqCst) {
+            let mut times = self.times();
+            times.alone_until = Some(Instant::now() + times.grace);
+        }
+    }
+
+    /// How long a run whose controller is lost waits until one is back.
+    pub fn set_grace(&self, grace: Duration) {
+        self.times().grace = grace;
+    }
+
+    /// When the grace of a run that has lost its controller is over.
+    pub fn alone_until(&self) -> Option<Instant> {
+        self.times().alone_until
+    }
+
+    /// The time to wait for a controller is over.
+    pub fn give_up(&self) {
+        self.times().alone_until = Some(Instant::now());
+    }
+
+    /// The controller has said something.
+    pub fn hear(&self) {
+        self.0.heard.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the controller has said something since this was asked last.
+    pub fn was_heard(&self) -> bool {
+        self.0.heard.swap(false, Ordering::SeqCst)
+    }
+
+    /// Set by a signal that asks the agent to end.
+    pub fn told_to_end(&self) -> &Arc<AtomicBool> {
+        &self.0.told_to_end
+    }
+
+    /// Set while no run is open: then a signal ends the agent at once.
+    pub fn idle(&self) -> &Arc<AtomicBool> {
+        &self.0.idle
     }
 
     /// The operator stops the run: as [`Running::lose`].
@@ -102,29 +150,39 @@ impl Running {
         self.is_cancelled() || self.is_held() || self.is_lost()
     }
 
+    /// Whether the controller is lost, on the way back too.
+    pub fn is_alone(&self) -> bool {
+        self.0.lost.load(Ordering::SeqCst)
+    }
+
     /// When every program must have ended, whatever its own limit.
     pub fn set_deadline(&self, deadline: Option<Instant>) {
-        *self.deadline() = deadline;
+        self.times().deadline = deadline;
     }
 
     /// Whether the deadline has passed.
     pub fn is_late(&self) -> bool {
-        self.deadline().is_some_and(|deadline| Instant::now() >= deadline)
+        self.times().deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Whether the controller is lost, and the time to wait for one is over.
+    fn is_given_up(&self) -> bool {
+        self.is_lost() && self.alone_until().is_some_and(|until| Instant::now() >= until)
     }
 
     fn is_shielded(&self) -> bool {
         self.0.shielded.load(Ordering::SeqCst)
     }
 
-    fn deadline(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.0.deadline.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn times(&self) -> std::sync::MutexGuard<'_, Times> {
+        self.0.times.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 /// How much it takes to end a program before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// A cancellation or a lost controller ends it.
+    /// A cancellation ends it; so does a lost controller, when the time to wait for one is over.
     Loose,
     /// A cancellation ends it; a lost controller does not: it brings a resource to its end.
     Firm,
@@ -189,7 +247,7 @@ fn feed(child: &mut Child, input: Option<String>) -> Option<thread::JoinHandle<(
 }
 
 fn ends(running: &Running, hold: Hold) -> bool {
-    running.is_cancelled() || hold == Hold::Loose && (running.is_lost() || running.is_held())
+    running.is_cancelled() || hold == Hold::Loose && (running.is_given_up() || running.is_held())
 }
 
 fn wait(
@@ -338,7 +396,10 @@ mod tests {
     #[test]
     fn a_lost_controller_ends_a_command_and_not_what_brings_a_resource_about() {
         let running = Running::default();
+        running.set_grace(Duration::from_millis(200));
         running.lose();
+        assert!(run(&sh("true"), &running).unwrap().succeeded(), "it may go on for a while");
+        assert_eq!(run(&sh("sleep 60"), &running).unwrap().signal, Some(15));
         assert!(run(&sh("true"), &running).is_err());
         assert!(run_held(&sh("true"), &running, Hold::Firm).unwrap().succeeded());
         running.cancel();

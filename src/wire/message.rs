@@ -13,6 +13,7 @@ use crate::{
         event::{Counts, HostOutcome, Mode, Output, StepOutcome, Undone},
         facts::Facts,
         ids::{RunId, TaskNo},
+        lease::{Bid, OpenRun},
         runbook::{Mark, Retry},
         state::Content,
         strategy::OnFailure,
@@ -30,6 +31,9 @@ pub const AHEAD_BYTES_MAX: u64 = 256 * 1024;
 
 /// Bytes of content in one frame.
 pub const CHUNK_BYTES: usize = 128 * 1024;
+
+/// The longest pause between two words of a controller, in milliseconds.
+pub const PING_MS: u32 = 10_000;
 
 /// After so many attempts to put everything back that failed, someone has to look.
 pub const ATTEMPTS_MAX: u32 = 3;
@@ -59,6 +63,16 @@ pub enum ToAgent {
     Stop,
     /// What a stopped run has done stays. Answered by `Closed`.
     Keep,
+    /// The controller is still there. Said every [`PING_MS`] at least; not answered.
+    Ping,
+    /// A run on this host that another agent holds is confirmed with its token, or with none only asked after. Answered by
+    /// `Closed` when it is settled.
+    Confirm {
+        /// The run.
+        run: RunId,
+        /// What its agent had told.
+        token: Option<String>,
+    },
     /// Which witnesses are kept? Answered by `Witnesses`.
     AskWitnesses,
     /// Settle the run that was found open. Answered as `Unwind` is.
@@ -82,16 +96,34 @@ pub enum Settle {
 /// How a plan or an apply begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Open {
-    /// The run.
-    pub run: RunId,
+    /// The run, and who runs it and why, for the lock and for whoever meets it.
+    pub bid: Bid,
     /// Whether anything may be written.
     pub mode: Mode,
-    /// Who runs it, for the lock and for whoever meets it.
-    pub operator: String,
     /// What to do at the first failure.
     pub on_failure: OnFailure,
     /// The head of the record's chain when the run was opened.
     pub witness: Option<Witness>,
+    /// What becomes of an apply that its controller leaves alone.
+    pub vigil: Vigil,
+}
+
+/// What becomes of an apply that its controller leaves alone. All times are counted on the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vigil {
+    /// A controller that says nothing for so many milliseconds is lost.
+    pub silence_ms: u32,
+    /// When the controller is lost, the run waits for so many milliseconds until one is back, then it is undone.
+    pub grace_ms: u32,
+    /// When everything is done, it becomes final only if it is confirmed over another line within so many milliseconds.
+    /// The agent answers `Open` with a `Token` then.
+    pub confirm_ms: Option<u32>,
+}
+
+impl Default for Vigil {
+    fn default() -> Self {
+        Vigil { silence_ms: 3 * PING_MS, grace_ms: 120_000, confirm_ms: None }
+    }
 }
 
 /// How the undo of a settled run begins.
@@ -174,6 +206,8 @@ pub enum FromAgent {
     },
     /// The run is stopped, and waits to be told what becomes of what was done.
     Held,
+    /// What this apply is to be confirmed with, over another line.
+    Token(String),
     /// All of an undo is done: it waits for `Close`.
     Ready,
     /// A content that a task needs and that was not sent ahead.
@@ -195,21 +229,8 @@ pub struct Hello {
     pub digest: Digest,
     /// What is true of the host.
     pub facts: Facts,
-    /// A run whose journal is open, if one was found, and who ran it.
+    /// A run that holds the host or was never settled, if there is one.
     pub open_run: Option<OpenRun>,
-}
-
-/// A run that was found unsettled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenRun {
-    /// Its id.
-    pub run: RunId,
-    /// Who ran it.
-    pub operator: String,
-    /// Whether its agent is still alive and holds the lock.
-    pub alive: bool,
-    /// How often putting everything back was tried in vain.
-    pub attempts: u32,
 }
 
 /// How a task ended.

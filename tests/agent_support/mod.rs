@@ -21,6 +21,7 @@ use rollbook::{
         event::{Mode, StepOutcome, Undone},
         facts::Facts,
         ids::{RunId, TaskNo},
+        lease::Bid,
         state::Content,
         strategy::OnFailure,
     },
@@ -28,7 +29,7 @@ use rollbook::{
     target::{Probe, journal::Store, process::Running},
     wire::{
         FrameReader, FrameWriter, FromAgent, ToAgent,
-        message::{AHEAD_BYTES_MAX, BlobChunk, CHUNK_BYTES, Closed, HELLO_MAGIC, Hello, Open, Task, TaskEnd},
+        message::{AHEAD_BYTES_MAX, BlobChunk, CHUNK_BYTES, Closed, HELLO_MAGIC, Hello, Open, Task, TaskEnd, Vigil},
     },
 };
 use serde_json::{Value, json};
@@ -170,7 +171,9 @@ impl Controller {
     pub fn open_with(&mut self, mode: Mode, letter: u32, on_failure: OnFailure) {
         let run = RunId::from_parts("20261123-051034", letter);
         self.tasks = 0;
-        self.tell(&ToAgent::Open(Open { run, mode, operator: "ann".into(), on_failure, witness: None }));
+        let bid = Bid { run, operator: "ann".into(), reason: None, job: None };
+        let vigil = Vigil { grace_ms: 0, ..Vigil::default() };
+        self.tell(&ToAgent::Open(Open { bid, mode, on_failure, witness: None, vigil }));
     }
 
     pub fn task(&mut self, kind: &str, args: Value) {

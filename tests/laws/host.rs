@@ -17,13 +17,14 @@ use rollbook::{
         event::{Mode, Undone},
         facts::Facts,
         ids::{RunId, TaskNo},
+        lease::Bid,
         state::Content,
         strategy::OnFailure,
     },
     target::{Probe, journal::Store, process::Running},
     wire::{
         FrameReader, FrameWriter, FromAgent, ToAgent,
-        message::{BlobChunk, Closed, HELLO_MAGIC, Open, Task, TaskEnd},
+        message::{BlobChunk, Closed, HELLO_MAGIC, Open, Task, TaskEnd, Vigil},
     },
 };
 
@@ -68,7 +69,13 @@ fn serve(line: UnixStream, root: &Path, state: &Path) {
 fn talk(mut line: UnixStream, mode: Mode, (tasks, contents): (Vec<Task>, Vec<Vec<u8>>), ending: Ending) -> Said {
     let (mut writer, mut out) = (FrameWriter::default(), Vec::new());
     let run = RunId::from_parts("20260101-000000", RUNS.fetch_add(1, Ordering::Relaxed));
-    let open = Open { run, mode, operator: "laws".into(), on_failure: OnFailure::Rollback, witness: None };
+    let open = Open {
+        bid: Bid { run, operator: "laws".into(), reason: None, job: None },
+        mode,
+        on_failure: OnFailure::Rollback,
+        witness: None,
+        vigil: Vigil { grace_ms: 0, ..Vigil::default() },
+    };
     writer.push(&ToAgent::Open(open), &mut out);
     for bytes in contents {
         let chunk = BlobChunk { content: Content::of(&bytes), offset: 0, bytes };

@@ -12,6 +12,7 @@ use rollbook::{
         change::{Act, Change, Deed, Undo},
         facts::Facts,
         ids::{RunId, TaskNo},
+        lease::Bid,
         state::{Difference, Resource, State},
     },
     resources::{
@@ -70,7 +71,9 @@ impl Host {
         Host {
             probe: Probe::new(root.as_ref(), facts, Running::default()),
             blobs: Blobs::default(),
-            journal: Store::at(store.path()).begin(run, "test", None).unwrap(),
+            journal: Store::at(store.path())
+                .begin(&Bid { run, operator: "test".into(), reason: None, job: None }, None)
+                .unwrap(),
             staged: Overlay::default(),
             _store: store,
             alone: None,

@@ -215,6 +215,11 @@ pub(crate) struct Run {
 pub(crate) struct Said(pub(crate) String);
 
 impl Run {
+    /// The exit code, unless a signal ended it.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.code
+    }
+
     /// It must have ended with this exit code.
     #[track_caller]
     pub(crate) fn ended(self, code: i32) -> Said {

@@ -2,23 +2,20 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use crate::model::ids::RunId;
+use crate::model::lease::OpenRun;
 
 /// Why a journal cannot be opened, written or read.
 #[derive(Debug)]
 pub enum JournalFault {
     /// Another run's agent is at work on this host.
     Held {
-        /// Who holds it, as far as the lock file says.
-        holder: Option<(RunId, String)>,
+        /// Who holds it, as far as its note says.
+        holder: Option<Box<OpenRun>>,
     },
     /// An earlier run was never settled.
-    Unsettled {
-        /// That run.
-        run: RunId,
-        /// Who ran it.
-        operator: String,
-    },
+    Unsettled(Box<OpenRun>),
+    /// Another run has taken the host over from this one.
+    TakenOver,
     /// A directory of ours is not ours alone.
     NotPrivate {
         /// Which.
@@ -68,17 +65,14 @@ impl JournalFault {
 impl fmt::Display for JournalFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            JournalFault::Held { holder: Some((run, operator)) } => {
-                write!(f, "run {run} of {operator} is at work on this host; wait until it has ended")
-            }
+            JournalFault::Held { holder: Some(holder) } => write!(f, "{holder}; wait until it has ended"),
             JournalFault::Held { holder: None } => {
                 f.write_str("another run is at work on this host; wait until it has ended")
             }
-            JournalFault::Unsettled { run, operator } => write!(
-                f,
-                "run {run} of {operator} was cut off on this host and is not settled; \
-                 settle it with `rollbook recover {run}`"
-            ),
+            JournalFault::Unsettled(open) => write!(f, "{open}; settle it with `rollbook recover {}`", open.run()),
+            JournalFault::TakenOver => {
+                f.write_str("another run has taken this host over; nothing more is changed by this one")
+            }
             JournalFault::NotPrivate { path, why } => {
                 write!(f, "{} {why}; give it to the agent's user alone (mode 0700), or remove it", path.display())
             }

@@ -1,10 +1,13 @@
 //! One run holds a host: a lock that ends with the process that has it, and a note of who that is.
+//!
+//! The lock is `flock` on the file `lock`. The note is the file `holder` beside it, always whole, and true while the
+//! lock is held. Its fencing number grows with each holder.
 
 use std::{
     fs,
-    io::{Read, Seek, Write},
+    io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -13,70 +16,148 @@ use rustix::fs::{FlockOperation, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::ids::RunId,
+    base::Timestamp,
+    model::lease::{Bid, Lease, OpenRun, Stand},
     target::{journal::fault::JournalFault, probe::open_regular},
 };
 
 /// How long to wait for a lock: another agent may be having a short look.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const GLANCE: Duration = Duration::from_secs(1);
 
 /// The note's longest form.
-const NOTE_BYTES_MAX: u64 = 4096;
+const NOTE_BYTES_MAX: u64 = 64 * 1024;
+
+/// The longest texts of a bid, in characters.
+const TEXT_CHARS_MAX: usize = 256;
 
 /// The lock, held until dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: fs::File,
+    store: PathBuf,
+    note: Note,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
-    run: RunId,
-    operator: String,
+    lease: Lease,
+    /// When it goes back by itself, if its controller is lost.
+    alone_until: Option<Timestamp>,
 }
 
 impl Lock {
-    /// Takes the lock, and notes who has it.
-    pub(super) fn take(path: &Path, run: &RunId, operator: &str) -> Result<Lock, JournalFault> {
+    /// Takes the lock of the store, within some time, and notes who has it.
+    pub(super) fn take(store: &Path, bid: &Bid, patience: Duration) -> Result<Lock, JournalFault> {
+        let path = path(store);
         let doing = || JournalFault::io(format!("locking {}", path.display()));
-        let mut file = fs::OpenOptions::new()
+        let file = fs::OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
             .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).expect("flags fit"))
-            .open(path)
+            .open(&path)
             .map_err(doing())?;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience;
         while let Err(error) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             if error != rustix::io::Errno::WOULDBLOCK {
                 return Err(doing()(error.into()));
             }
             if Instant::now() >= until {
-                return Err(JournalFault::Held { holder: holder(path) });
+                return Err(JournalFault::Held { holder: noted(store).map(Note::told).map(Box::new) });
             }
             thread::sleep(Duration::from_millis(10));
         }
-        let operator = operator.chars().take(256).collect();
-        let note = serde_json::to_vec(&Note { run: run.clone(), operator }).expect("plain data");
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&note)).map_err(doing())?;
-        Ok(Lock { _file: file })
+        let fence = noted(store).map_or(0, |last| last.lease.fence) + 1;
+        let lease = Lease { bid: shortened(bid), since: Timestamp::now(), fence };
+        let lock = Lock { _file: file, store: store.to_owned(), note: Note { lease, alone_until: None } };
+        lock.write().map_err(doing())?;
+        Ok(lock)
     }
 
-    /// Whether some process has the lock.
-    pub(super) fn is_held(path: &Path) -> bool {
-        open_regular(path).is_ok_and(|file| {
-            let found = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
-            found == Err(rustix::io::Errno::WOULDBLOCK)
-        })
+    /// Who holds it.
+    pub(super) fn lease(&self) -> &Lease {
+        &self.note.lease
+    }
+
+    /// Whether nobody else has taken the host over.
+    pub(super) fn is_ours(&self) -> bool {
+        noted(&self.store).is_some_and(|note| note.lease.fence == self.note.lease.fence)
+    }
+
+    /// The note is never seen half written. It need not survive the machine: neither does the lock.
+    fn write(&self) -> io::Result<()> {
+        self.note.write(&self.store)
     }
 }
 
-/// Who has the lock, as far as the note says.
-pub(super) fn holder(path: &Path) -> Option<(RunId, String)> {
+/// Notes that the holder with this fencing number has lost its controller, and when its run goes back by itself.
+pub(super) fn note_alone(store: &Path, fence: u64, until: Timestamp) -> io::Result<()> {
+    match noted(store) {
+        Some(note) if note.lease.fence == fence => Note { alone_until: Some(until), ..note }.write(store),
+        _ => Ok(()),
+    }
+}
+
+/// Who holds the store's lock, if somebody does.
+pub(super) fn holder(store: &Path) -> Option<OpenRun> {
+    let is_held = open_regular(&path(store)).is_ok_and(|file| {
+        let found = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
+        found == Err(rustix::io::Errno::WOULDBLOCK)
+    });
+    is_held.then(|| noted(store).map(Note::told)).flatten()
+}
+
+fn path(store: &Path) -> PathBuf {
+    store.join("lock")
+}
+
+fn note_path(store: &Path) -> PathBuf {
+    store.join("holder")
+}
+
+/// What the note says.
+fn noted(store: &Path) -> Option<Note> {
     let mut bytes = Vec::new();
-    open_regular(path).ok()?.take(NOTE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-    let note: Note = serde_json::from_slice(&bytes).ok()?;
-    Some((note.run, note.operator))
+    open_regular(&note_path(store)).ok()?.take(NOTE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+impl Note {
+    fn write(&self, store: &Path) -> io::Result<()> {
+        replace(&note_path(store), &serde_json::to_vec(self).expect("plain data"))
+    }
+
+    fn told(self) -> OpenRun {
+        let stand = self.alone_until.map_or(Stand::Working, |until| {
+            let left_us = until.0.saturating_sub(Timestamp::now().0).max(0);
+            Stand::Alone { left_s: u32::try_from(left_us / 1_000_000).unwrap_or(u32::MAX) }
+        });
+        OpenRun { lease: self.lease, stand }
+    }
+}
+
+/// Gives a small file a new content, in one step for whoever looks.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    fs::rename(&new, path)
+}
+
+/// Puts a file into the store, whole and on the disk, or not at all.
+pub(super) fn put(path: &Path, mode: u32, mut from: impl Read) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let _none_there = fs::remove_file(&new);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    io::copy(&mut from, &mut file)?;
+    file.sync_all()?;
+    fs::rename(&new, path)
+}
+
+/// A bid whose texts are short: they come over the wire, and are shown to whoever meets it.
+fn shortened(bid: &Bid) -> Bid {
+    let short = |text: &String| text.chars().take(TEXT_CHARS_MAX).collect();
+    Bid { operator: short(&bid.operator), reason: bid.reason.as_ref().map(short), ..bid.clone() }
 }

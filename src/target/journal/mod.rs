@@ -4,6 +4,8 @@
 //! Only then are there [`Tools`] for it. It is sealed when it is done. A run that ends closes its journal; one that is
 //! cut off leaves it open, and whoever comes next settles it by looking at each resource.
 
+mod boot;
+mod claim;
 mod fault;
 mod image;
 mod keep;
@@ -43,7 +45,7 @@ pub use fault::JournalFault;
 pub(in crate::target) use image::{copy_checked, times_of};
 pub use kept::Kept;
 pub use record::{Entry, Image, Opened};
-pub use store::{Store, Unsettled};
+pub use store::{Store, token};
 pub use story::{Attempts, Status};
 pub use witnesses::WITNESSES_MAX;
 
@@ -82,7 +84,7 @@ impl Armed {
 
 impl Journal {
     fn new(store: Store, lock: Lock, opened: Opened) -> Self {
-        let folder = store.open_folder(&opened.run);
+        let folder = store.open_folder(&opened.lease.bid.run);
         let story = Story::default();
         Journal {
             store,
@@ -112,7 +114,12 @@ impl Journal {
 
     /// The run.
     pub fn run(&self) -> &RunId {
-        &self.opened.run
+        &self.opened.lease.bid.run
+    }
+
+    /// Whether something was done, or may have been.
+    pub fn is_begun(&self) -> bool {
+        self.log.is_some()
     }
 
     /// Who opened it.
@@ -149,6 +156,9 @@ impl Journal {
     /// # Errors
     /// When it cannot be made durable. Then nothing may be changed, and nothing was.
     pub fn arm_all(&mut self, probe: &Probe, blobs: &Blobs, due: &[Due<'_>]) -> Result<Vec<Armed>, JournalFault> {
+        if !self.lock.as_ref().is_some_and(Lock::is_ours) {
+            return Err(JournalFault::TakenOver);
+        }
         self.begin()?;
         let keeps = keeps(probe, due)?;
         let deeds: Vec<&Deed> = due.iter().map(|due| due.deed).collect();
@@ -294,7 +304,8 @@ impl Journal {
     /// Makes the folder and the file, with the first entry.
     fn begin(&mut self) -> Result<(), JournalFault> {
         if self.log.is_none() {
-            let folder = self.store.make_run(&self.opened.run)?;
+            let folder = self.store.make_run(self.run())?;
+            self.store.make_boot_entry()?;
             let log = Log::create(&folder.join(store::JOURNAL))?;
             sync_folder(&folder).map_err(JournalFault::io("syncing the journal's folder"))?;
             self.log = Some(log);

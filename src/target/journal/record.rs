@@ -2,14 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    base::Timestamp,
-    model::{
-        change::Deed,
-        event::{HostOutcome, Undone},
-        ids::{RunId, TaskNo},
-        witness::Witness,
-    },
+use crate::model::{
+    change::Deed,
+    event::{HostOutcome, Undone},
+    ids::{RunId, TaskNo},
+    lease::Lease,
+    witness::Witness,
 };
 
 /// What a journal begins with; the last byte is the format's version.
@@ -49,12 +47,8 @@ pub(super) enum Record {
 /// Who opened the journal, and for what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Opened {
-    /// The run.
-    pub run: RunId,
-    /// Who runs it.
-    pub operator: String,
-    /// When, by the target's clock.
-    pub at: Timestamp,
+    /// The run, and who runs it.
+    pub lease: Lease,
     /// What temporary names begin with: `.rollbook-<token>-`.
     pub token: String,
     /// The record's chain when the run was opened.

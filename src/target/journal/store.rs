@@ -3,6 +3,10 @@
 //! ```text
 //! lock                   held by the agent whose run holds the host
 //! keep_runs              which settled runs are kept, where somebody has said so
+//! holder                 who that is, and how it stands
+//! claim                  names a run whose agent is asked to let go
+//! confirmed              the token of a run that waits to be confirmed
+//! agent-<digest>         settles open runs at boot
 //! witnesses              what this target has seen of the record's chain
 //! runs/<run>.open/       a run that is not settled
 //! runs/<run>/            a run that is
@@ -15,15 +19,24 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::{
     base::Timestamp,
-    model::{event::HostOutcome, ids::RunId, witness::Witness},
+    model::{
+        event::HostOutcome,
+        ids::RunId,
+        lease::{Bid, OpenRun, Stand},
+        witness::Witness,
+    },
     target::{
         folder::sync_folder,
         journal::{
             Journal,
+            boot::BootEntry,
+            claim::{self, Claim},
             fault::JournalFault,
             keep,
             lock::{self, Lock},
@@ -35,6 +48,9 @@ use crate::{
     },
 };
 
+/// How long an agent that was asked to let go may take: it finishes the resource at hand first.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What the folder of a run that is not settled ends in.
 const OPEN: &str = ".open";
 
@@ -42,78 +58,128 @@ const OPEN: &str = ".open";
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
-}
-
-/// A run that holds the host or was never settled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsettled {
-    /// Its id.
-    pub run: RunId,
-    /// Who ran it.
-    pub operator: String,
-    /// Whether its agent is at work.
-    pub alive: bool,
-    /// How often putting everything back was tried in vain.
-    pub attempts: u32,
+    boot: Option<BootEntry>,
 }
 
 impl Store {
     /// The store in `root`, which is made when the first run begins: nothing is written before that.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Store { root: root.into() }
+        Store { root: root.into(), boot: None }
+    }
+
+    /// The same, of a machine that can be told to settle at boot what is open in it: `machine` is its root folder.
+    pub fn settled_at_boot(mut self, machine: &Path, init: &str) -> Self {
+        self.boot = BootEntry::of(machine, init, &self.root);
+        self
+    }
+
+    /// What is open is settled at the machine's next boot. On the disk when this returns.
+    pub(super) fn make_boot_entry(&self) -> Result<(), JournalFault> {
+        let made = self.boot.as_ref().map_or(Ok(()), BootEntry::make);
+        made.map_err(JournalFault::io("making the entry that settles the run at boot"))
+    }
+
+    /// Removes the entry that settles at boot, where nothing is open.
+    pub fn forget_boot(&self) -> Result<(), JournalFault> {
+        if let Some(boot) = self.boot.as_ref()
+            && self.open_folders()?.is_empty()
+        {
+            boot.remove();
+        }
+        Ok(())
     }
 
     /// A run that holds the host or was never settled, if there is one. Only looks.
-    pub fn unsettled(&self) -> Result<Option<Unsettled>, JournalFault> {
-        if Lock::is_held(&self.lock_path())
-            && let Some((run, operator)) = lock::holder(&self.lock_path())
-        {
-            return Ok(Some(Unsettled { run, operator, alive: true, attempts: 0 }));
+    pub fn unsettled(&self) -> Result<Option<OpenRun>, JournalFault> {
+        match lock::holder(&self.root) {
+            Some(holder) => Ok(Some(holder)),
+            None => self.first_open(),
         }
-        self.first_open()
     }
 
-    /// A run that was never settled, whoever holds the host.
-    fn first_open(&self) -> Result<Option<Unsettled>, JournalFault> {
-        for folder in self.open_folders()? {
-            if let Some(Story { opened: Some(opened), attempts, closed: None, .. }) = read_story(&folder)? {
-                let Opened { run, operator, .. } = opened;
-                return Ok(Some(Unsettled { run, operator, alive: false, attempts: attempts.count }));
-            }
-        }
-        Ok(None)
+    /// Whether somebody comes to settle a run that waits alone.
+    pub fn is_claimed(&self, run: &RunId) -> bool {
+        claim::is_placed(&self.root, run)
+    }
+
+    /// Confirms the run that knows this token.
+    pub fn confirm(&self, token: &str) -> Result<(), JournalFault> {
+        claim::confirm(&self.root, token).map_err(JournalFault::io("confirming the run"))
+    }
+
+    /// Whether the token was given.
+    pub fn is_confirmed(&self, token: &str) -> bool {
+        claim::is_confirmed(&self.root, token)
+    }
+
+    /// How a run ended that is settled and still kept.
+    pub fn outcome(&self, run: &RunId) -> Option<HostOutcome> {
+        read_story(&self.runs().join(run.to_string())).ok().flatten()?.closed
+    }
+
+    /// Notes for whoever meets the host that the run with this fencing number has lost its controller, and when it
+    /// goes back by itself.
+    pub fn note_alone(&self, fence: u64, until: Timestamp) -> Result<(), JournalFault> {
+        lock::note_alone(&self.root, fence, until).map_err(JournalFault::io("noting that the controller is lost"))
     }
 
     /// Begins a run: takes the lock, and refuses while another run is not settled. The journal's folder is made with
     /// its first entry: a run that changes nothing leaves nothing.
-    pub fn begin(&self, run: RunId, operator: &str, witness: Option<Witness>) -> Result<Journal, JournalFault> {
+    pub fn begin(&self, bid: &Bid, witness: Option<Witness>) -> Result<Journal, JournalFault> {
         self.make_root()?;
-        let lock = Lock::take(&self.lock_path(), &run, operator)?;
+        let lock = Lock::take(&self.root, bid, lock::GLANCE)?;
         self.tidy()?;
-        if let Some(Unsettled { run, operator, .. }) = self.first_open()? {
-            return Err(JournalFault::Unsettled { run, operator });
+        if let Some(open) = self.first_open()? {
+            return Err(JournalFault::Unsettled(Box::new(open)));
         }
         if let Some(witness) = &witness {
             self.keep_witness(witness)?;
         }
-        let operator = operator.to_owned();
-        let opened = Opened { run, operator, at: Timestamp::now(), token: token()?, witness };
+        let opened = Opened { lease: lock.lease().clone(), token: token()?, witness };
         Ok(Journal::new(self.clone(), lock, opened))
     }
 
-    /// Takes up a run that was never settled, if there is one.
+    /// Takes up a run that was never settled, or has lost its controller, if there is one.
     pub fn take_up(&self) -> Result<Option<Journal>, JournalFault> {
         if !self.root.is_dir() {
             return Ok(None);
         }
         self.make_root()?;
         let Some(found) = self.unsettled()? else { return Ok(None) };
-        let lock = Lock::take(&self.lock_path(), &found.run, &found.operator)?;
+        let claim = self.claim()?;
+        let patience = if claim.is_some() { CLAIM_PATIENCE } else { lock::GLANCE };
+        let lock = Lock::take(&self.root, &found.lease.bid, patience)?;
         self.tidy()?;
         let Some(folder) = self.open_folders()?.into_iter().next() else { return Ok(None) };
-        let (log, records) = Log::reopen(&folder.join(JOURNAL))?;
-        let story = tell(&folder, &records)?;
+        let (log, story) = reopen(&folder)?;
         Ok(Some(Journal::taken_up(self.clone(), lock, folder, log, story)))
+    }
+
+    /// Asks the agent of a run that waits alone to let go, if there is one. It may take a moment to find itself alone.
+    fn claim(&self) -> Result<Option<Claim>, JournalFault> {
+        let until = Instant::now() + lock::GLANCE;
+        while let Some(OpenRun { lease, stand }) = lock::holder(&self.root) {
+            if matches!(stand, Stand::Alone { .. }) {
+                let claimed = Claim::place(&self.root, &lease.bid.run);
+                return claimed.map(Some).map_err(JournalFault::io(format!("claiming run {}", lease.bid.run)));
+            }
+            if Instant::now() >= until {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(None)
+    }
+
+    /// A run that was never settled, whoever holds the host.
+    fn first_open(&self) -> Result<Option<OpenRun>, JournalFault> {
+        for folder in self.open_folders()? {
+            if let Some(Story { opened: Some(opened), attempts, closed: None, .. }) = read_story(&folder)? {
+                let stand = Stand::CutOff { attempts: attempts.count };
+                return Ok(Some(OpenRun { lease: opened.lease, stand }));
+            }
+        }
+        Ok(None)
     }
 
     /// Keeps a witness of the record's chain.
@@ -155,6 +221,7 @@ impl Store {
         let settled = self.runs().join(name.expect("an open folder's name ends so"));
         fs::rename(folder, settled).map_err(doing())?;
         sync_folder(&self.runs()).map_err(doing())?;
+        self.forget_boot()?;
         keep::collect(&self.root, &self.runs()).map_err(doing())
     }
 
@@ -210,10 +277,6 @@ impl Store {
     pub(super) fn runs(&self) -> PathBuf {
         self.root.join("runs")
     }
-
-    fn lock_path(&self) -> PathBuf {
-        self.root.join("lock")
-    }
 }
 
 pub(super) const JOURNAL: &str = "journal";
@@ -227,6 +290,12 @@ pub(super) fn read_story(folder: &Path) -> Result<Option<Story>, JournalFault> {
         Err(JournalFault::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(fault) => Err(fault),
     }
+}
+
+/// Opens the journal in `folder` to write on.
+fn reopen(folder: &Path) -> Result<(Log, Story), JournalFault> {
+    let (log, records) = Log::reopen(&folder.join(JOURNAL))?;
+    Ok((log, tell(folder, &records)?))
 }
 
 fn tell(folder: &Path, records: &[super::record::Record]) -> Result<Story, JournalFault> {
@@ -273,7 +342,8 @@ pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
 }
 
 /// Sixteen random hex digits, for temporary names that nobody can guess.
-fn token() -> Result<String, JournalFault> {
+/// Words that nobody can guess.
+pub fn token() -> Result<String, JournalFault> {
     use std::io::Read;
     let mut bytes = [0; 8];
     fs::File::open("/dev/urandom")

@@ -104,12 +104,18 @@ mod tests {
         model::{
             change::{Act, Deed, Undo},
             ids::{RunId, TaskNo},
+            lease::{Bid, Lease},
         },
     };
 
+    fn lease(letter: u32) -> Lease {
+        let run = RunId::from_parts("20261123-051034", letter);
+        let bid = Bid { run, operator: "ann".into(), reason: None, job: None };
+        Lease { bid, since: Timestamp(0), fence: 1 }
+    }
+
     fn opened() -> Record {
-        let run = RunId::from_parts("20261123-051034", 7);
-        Record::Opened(Opened { run, operator: "ann".into(), at: Timestamp(0), token: "t".into(), witness: None })
+        Record::Opened(Opened { lease: lease(7), token: "t".into(), witness: None })
     }
 
     fn armed(no: u32) -> Record {

@@ -1,0 +1,90 @@
+//! An apply that waits: for a controller that is lost, or to be confirmed.
+
+use std::{
+    io::Write,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    agent::{Machine, serve::Run, voice::Voice},
+    model::{
+        event::{Counts, HostOutcome},
+        ids::RunId,
+    },
+    target::Journal,
+    wire::{FromAgent, message::Closed},
+};
+
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// How long a run may take to be settled that was confirmed or is asked after.
+const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+
+/// What an apply does that waited for its controller.
+pub(super) enum Waited {
+    /// Somebody has come to take it over.
+    TakenOver,
+    /// Nobody came: it goes back.
+    InVain,
+}
+
+impl<W: Write> Run<'_, W> {
+    /// The controller is lost: waits until the time for another is over.
+    pub(super) fn wait_alone(&self) -> Waited {
+        let running = self.machine.probe.running();
+        let Some(journal) = self.journal.as_ref().filter(|journal| journal.is_begun()) else { return Waited::InVain };
+        loop {
+            if self.machine.store.is_claimed(journal.run()) {
+                return Waited::TakenOver;
+            }
+            if running.alone_until().is_none_or(|until| Instant::now() >= until) {
+                return Waited::InVain;
+            }
+            thread::sleep(GLANCE);
+        }
+    }
+
+    /// Everything is done: waits to be confirmed, where that is asked for. The error says why it is not to stay.
+    pub(super) fn await_confirmation(&mut self) -> Result<(), String> {
+        let Some((token, limit)) = self.confirmation.take() else { return Ok(()) };
+        if !self.journal.as_ref().is_some_and(Journal::is_begun) {
+            return Ok(());
+        }
+        self.voice.finish();
+        let until = Instant::now() + limit;
+        while Instant::now() < until {
+            if self.machine.store.is_confirmed(&token) {
+                return Ok(());
+            }
+            let running = self.machine.probe.running();
+            if running.is_cancelled() || running.is_held() {
+                return Err("the run was stopped".into());
+            }
+            thread::sleep(GLANCE);
+        }
+        Err(format!("it was not confirmed over a new connection within {} s", limit.as_secs_f32()))
+    }
+}
+
+/// Confirms a run that another agent holds, and says how it ended.
+pub(super) fn confirm<W: Write>(machine: &Machine, voice: &mut Voice<W>, run: &RunId, token: Option<&str>) {
+    let given = token.map_or(Ok(()), |token| machine.store.confirm(token));
+    let (outcome, message) = match given.and_then(|()| settled(machine, run)) {
+        Ok(Some(HostOutcome::Succeeded)) => (HostOutcome::Succeeded, None),
+        Ok(Some(outcome)) => (outcome, Some("the host has put the run back by itself".to_owned())),
+        Ok(None) => (HostOutcome::Unknown, Some(format!("run {run} is not settled on this host"))),
+        Err(fault) => (HostOutcome::Unknown, Some(fault.to_string())),
+    };
+    voice.say(FromAgent::Closed(Closed { outcome, counts: Counts::default(), message }));
+}
+
+/// Waits until a run that is at work is settled. How it ended, as far as that is kept.
+fn settled(machine: &Machine, run: &RunId) -> Result<Option<HostOutcome>, crate::target::journal::JournalFault> {
+    let until = Instant::now() + SETTLED_WITHIN;
+    let is_at_work = || Ok(machine.store.unsettled()?.is_some_and(|open| open.run() == run));
+    while is_at_work()? && Instant::now() < until {
+        thread::sleep(GLANCE);
+    }
+    Ok(machine.store.outcome(run))
+}

@@ -1,0 +1,64 @@
+//! Who comes to settle a run whose agent waits alone asks it to let go: by a file `claim` that names the run.
+//!
+//! The agent that waits looks for it, and lets go of the lock. A claim that nobody withdrew names a run that is over,
+//! and means nothing to the next.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    model::ids::RunId,
+    target::{journal::lock, probe::open_regular},
+};
+
+/// A claim, withdrawn when it is dropped.
+#[derive(Debug)]
+pub(super) struct Claim(PathBuf);
+
+impl Claim {
+    /// Claims a run that waits alone in the store.
+    pub(super) fn place(store: &Path, run: &RunId) -> io::Result<Claim> {
+        lock::replace(&path(store), run.as_str().as_bytes())?;
+        Ok(Claim(path(store)))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let _already_gone = fs::remove_file(&self.0);
+    }
+}
+
+/// Whether somebody claims the run.
+pub(super) fn is_placed(store: &Path, run: &RunId) -> bool {
+    let mut text = String::new();
+    let read = open_regular(&path(store)).and_then(|file| file.take(64).read_to_string(&mut text));
+    read.is_ok() && text == run.as_str()
+}
+
+/// Confirms the run that knows this token.
+pub(super) fn confirm(store: &Path, token: &str) -> io::Result<()> {
+    lock::replace(&confirmation(store), token.as_bytes())
+}
+
+/// Whether the token was given. It is taken away: it is good for one run.
+pub(super) fn is_confirmed(store: &Path, token: &str) -> bool {
+    let mut text = String::new();
+    let read = open_regular(&confirmation(store)).and_then(|file| file.take(64).read_to_string(&mut text));
+    let is_confirmed = read.is_ok() && text == token;
+    if is_confirmed {
+        let _already_gone = fs::remove_file(confirmation(store));
+    }
+    is_confirmed
+}
+
+fn confirmation(store: &Path) -> PathBuf {
+    store.join("confirmed")
+}
+
+fn path(store: &Path) -> PathBuf {
+    store.join("claim")
+}
