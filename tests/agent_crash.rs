@@ -242,6 +242,24 @@ fn a_command_that_was_cut_off_is_undone_or_named() {
     agent.end();
 }
 
+#[test]
+fn the_handler_of_a_run_that_was_cut_off_runs_with_the_old_file_in_place() {
+    let host = Host::new();
+    host.write("conf", "old");
+    let mut agent = start(&host);
+    agent.controller.open(Mode::Apply, 1);
+    let read = format!("cat {0}/conf >> {0}/log", host.root().display());
+    agent.controller.task_with("copy", json!({"dest": "/conf", "content": "new"}), |task| task.notify = vec![1]);
+    agent.controller.task_with("shell", shell(&read), |task| task.only_if_notified = true);
+    agent.controller.await_message(|message| matches!(message, FromAgent::Ended(end) if end.no.step == 1));
+    agent.kill();
+    assert_eq!(host.read("log"), "new");
+    let mut agent = start(&host);
+    assert_eq!(settle(&mut agent, Settle::Back).closed().outcome, HostOutcome::RolledBack);
+    assert_eq!(host.read("log"), "newold");
+    agent.end();
+}
+
 /// A run whose one undo fails, three times.
 fn given_up(host: &Host) -> Agent {
     let mut agent = start(host);

@@ -308,6 +308,38 @@ fn handlers_run_when_they_are_woken_and_only_then() {
 }
 
 #[test]
+fn a_handlers_command_is_run_again_when_the_files_are_back() {
+    let host = Host::new();
+    host.write("conf", "old");
+    let log = host.root().join("log");
+    let read = format!("echo \"$GREETING $(cat {0}/conf)\" >> {0}/log", host.root().display());
+    let steps = |controller: &mut agent_support::Controller, letter| {
+        controller.open(Mode::Apply, letter);
+        controller.task_with("copy", json!({"dest": "/conf", "content": "new"}), |task| task.notify = vec![1]);
+        controller.task_with("shell", shell(&read), |task| {
+            task.only_if_notified = true;
+            task.environment = [("GREETING".to_owned(), "read".to_owned())].into();
+        });
+    };
+    let mut controller = host.connect();
+    steps(&mut controller, 1);
+    controller.task("fail", json!({"msg": "enough"}));
+    let told = controller.listen();
+    assert_eq!(told.closed().outcome, HostOutcome::RolledBack, "{told:?}");
+    assert_eq!(fs::read_to_string(&log).unwrap(), "read new\nread old\n");
+    controller.hang_up();
+
+    // One that fails with the new file, and with the old one too, is not held against the host.
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 2);
+    controller.task_with("copy", json!({"dest": "/conf", "content": "new"}), |task| task.notify = vec![1]);
+    controller.task_with("command", json!({"cmd": "false"}), |task| task.only_if_notified = true);
+    let told = controller.listen();
+    assert_eq!((told.closed().outcome, host.read("conf")), (HostOutcome::RolledBack, "old".to_owned()), "{told:?}");
+    controller.hang_up();
+}
+
+#[test]
 fn new_content_is_judged_before_it_is_in_place() {
     let host = lived_in();
     let before = host.picture();

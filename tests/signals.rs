@@ -25,9 +25,13 @@ struct Desk {
 
 /// A file is changed, a command runs for long, and a second file would be changed.
 const SLOW: &str = "  - copy: {content: new, dest: ROOT/first}
+    notify: tell of it
   - command: sh ROOT/slow ROOT/said
     undo: 'true'
   - copy: {content: new, dest: ROOT/second}
+handlers:
+  - name: tell of it
+    command: touch ROOT/told
 ";
 
 /// Runs for long, and says so when it is told to end.
@@ -203,6 +207,7 @@ fn on_a_terminal_the_operator_is_asked_after_the_hosts_have_stopped() {
         let said = running.ended(code);
         assert_eq!((desk.read("first").as_str(), desk.read("second").as_str()), (first, ""), "{said}");
         assert!(said.contains("the operator stopped it"), "{said}");
+        assert_eq!(said.contains("notified, and not run: tell of it"), answer == "keep", "{said}");
         // It is settled either way: another run may begin, and what was kept can be undone.
         let words = ["undo", "2", "-i", "inventory.yml", "--yes"];
         desk.start(env!("CARGO_BIN_EXE_rollbook"), &words).ended(0);

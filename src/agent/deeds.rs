@@ -35,6 +35,8 @@ pub(super) fn changes(view: &mut dyn View, decision: &Decision) -> Result<Vec<Ch
 pub(super) fn acts(task: &Task, decision: &Decision) -> Vec<Deed> {
     let undo = |act: &Act| match (act, &task.undo) {
         (Act::Run(_), Some(undo)) => Undo::Run(of_task(task, undo)),
+        // A handler's command stands for the files that notified it: it is run again when they are back.
+        (Act::Run(_), None) if task.only_if_notified => Undo::Repeat,
         (Act::Run(_), None) => Undo::Irreversible,
         (Act::Restart(_) | Act::Reload(_), _) => Undo::Repeat,
     };

@@ -233,7 +233,7 @@ impl<W: Write> WayBack<'_, W> {
     /// Restarts and reloads once more what was restarted or reloaded, now that everything else is back.
     fn repeat(&mut self, todo: &[(Entry, Status)], settled: &mut Settled) {
         let mut done: Vec<(&Act, Undone)> = Vec::new();
-        for (entry, _) in todo.iter().rev() {
+        for (entry, status) in todo.iter().rev() {
             let Deed::Act { act, undo: Undo::Repeat } = &entry.deed else { continue };
             let how = match done.iter().find(|(own, _)| *own == act) {
                 Some((_, how)) => how.clone(),
@@ -241,7 +241,10 @@ impl<W: Write> WayBack<'_, W> {
                 None => self.run(entry, act, &command_of(act, &self.probe.facts().init)),
             };
             done.push((act, how.clone()));
-            self.end(entry, how, settled);
+            // A handler's command that failed by itself and fails again: that was told, and is not held against the host.
+            if !matches!((act, status, &how), (Act::Run(_), Status::Missed, Undone::Failed(_))) {
+                self.end(entry, how, settled);
+            }
         }
     }
 

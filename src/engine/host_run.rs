@@ -6,7 +6,7 @@ mod stopped;
 mod turn;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -114,6 +114,8 @@ pub struct HostRun {
     results: BTreeMap<u32, Results>,
     raws: VecDeque<(TaskNo, String, u64)>,
     counts: Counts,
+    /// Handlers that were notified and have not run.
+    woken: BTreeSet<u32>,
     fault: Option<Fault>,
     /// A failure in a block: it may be rescued.
     caught: Option<Fault>,
@@ -148,6 +150,7 @@ impl HostRun {
             results: BTreeMap::new(),
             raws: VecDeque::new(),
             counts: Counts::default(),
+            woken: BTreeSet::new(),
             fault: None,
             caught: None,
             orders: Vec::new(),
@@ -412,6 +415,7 @@ impl HostRun {
     }
 
     fn step_ended(&mut self, no: TaskNo, end: StepEnd) {
+        self.note_handlers(no, end.outcome);
         match end.outcome {
             StepOutcome::Ok => self.counts.ok += 1,
             StepOutcome::Changed => self.counts.changed += 1,
@@ -461,6 +465,9 @@ impl HostRun {
             HostOutcome::RolledBack if self.job.mode == Mode::Plan => HostOutcome::Failed,
             other => other,
         };
+        if outcome == HostOutcome::Failed {
+            self.tell_pending();
+        }
         self.end(outcome);
     }
 

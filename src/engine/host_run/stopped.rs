@@ -3,7 +3,14 @@
 use std::mem;
 
 use super::{HostRun, Order, Phase};
-use crate::{base::Fault, model::event::HostOutcome, wire::message::ToAgent};
+use crate::{
+    base::Fault,
+    model::{
+        event::{Event, HostOutcome, Mode, StepOutcome},
+        ids::TaskNo,
+    },
+    wire::message::ToAgent,
+};
 
 impl HostRun {
     /// The run is to stop. The host finishes what it is at, and waits.
@@ -14,6 +21,35 @@ impl HostRun {
             self.orders.push(Order::Tell(ToAgent::Stop));
         }
         mem::take(&mut self.orders)
+    }
+
+    /// Keeps track of the handlers that are still to be run.
+    pub(super) fn note_handlers(&mut self, no: TaskNo, outcome: StepOutcome) {
+        if outcome == StepOutcome::Changed
+            && let Some(step) = self.job.step(no.step as usize)
+        {
+            self.woken.extend(self.job.notified(step));
+        }
+        if matches!(outcome, StepOutcome::Changed | StepOutcome::Ok) {
+            self.woken.remove(&no.step);
+        }
+    }
+
+    /// What was done stays on a host that has failed: the next run will find it as wanted, and notify nobody. So the
+    /// handlers that have not run are named.
+    pub(super) fn tell_pending(&mut self) {
+        if self.job.mode == Mode::Plan || self.woken.is_empty() {
+            return;
+        }
+        let names = self.woken.iter().filter_map(|number| self.job.step(*number as usize));
+        let names: Vec<&str> = names.map(|step| step.name.value.as_str()).collect();
+        let run = &self.job.run;
+        let message = format!(
+            "notified, and not run: {}. The files it is about are changed: run it by hand, or put them back: \
+             rollbook undo {run}",
+            names.join(", ")
+        );
+        self.orders.push(Order::Event(Event::Note { host: Some(self.host.name.clone()), message }));
     }
 
     /// It was stopped, and what was done is undone.

@@ -28,7 +28,7 @@ use std::{
 use crate::{
     base::ByteText,
     model::{
-        change::{Act, Deed},
+        change::{Act, Deed, Undo},
         event::{HostOutcome, Undone},
         ids::{RunId, TaskNo},
         state::Resource,
@@ -364,10 +364,10 @@ fn keeps(probe: &Probe, due: &[Due<'_>]) -> Result<Vec<Option<Keep>>, JournalFau
     Ok(keeps)
 }
 
-/// A deed as the journal keeps it: without what a command was told in private, for it is never done again.
+/// A deed as the journal keeps it: without what a command was told in private, unless it may be done again.
 fn kept(deed: &Deed) -> Deed {
     let mut deed = deed.clone();
-    if let Deed::Act { act: Act::Run(command), .. } = &mut deed {
+    if let Deed::Act { act: Act::Run(command), undo: Undo::Run(_) | Undo::Irreversible } = &mut deed {
         command.stdin = None;
         command.environment.clear();
     }
