@@ -149,6 +149,9 @@ impl Inbox {
             running.hear();
             queue = self.0.taken.wait_timeout(queue, GLANCE).unwrap_or_else(PoisonError::into_inner).0;
         }
+        if queue.ended.is_some() {
+            return;
+        }
         queue.content_bytes += content_bytes(&message);
         queue.messages.push_back(message);
         self.0.came.notify_all();

@@ -10,6 +10,7 @@ mod facts;
 mod flight;
 mod inbox;
 mod life;
+mod pipe;
 mod program;
 mod recover;
 mod report;
@@ -93,7 +94,8 @@ fn serve_stdio(root: &Path) -> io::Result<()> {
     let home = machine.probe.facts().home.clone();
     std::env::set_current_dir(home).or_else(|_| std::env::set_current_dir("/"))?;
     // The library's own stdout would cut what is said at each line's end.
-    let pipe = fs::File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let file = fs::File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let pipe = pipe::Pipe::new(file, machine.probe.running().clone());
     serve(io::stdin(), pipe, &machine)
 }
 

@@ -215,7 +215,11 @@ impl<'a, W: Write> Run<'a, W> {
             },
             end => end,
         };
-        if self.machine.probe.running().is_alone() && matches!(self.wait_alone(), Waited::TakenOver) {
+        let running = self.machine.probe.running();
+        let is_alone = running.is_alone();
+        // Who was told to stop does not wait for the one who said so.
+        let waits = is_alone && !running.is_cancelled() && !running.is_held();
+        if waits && matches!(self.wait_alone(), Waited::TakenOver) {
             return;
         }
         match end {
@@ -223,7 +227,7 @@ impl<'a, W: Write> Run<'a, W> {
             End::Failed(_) | End::Back(_) | End::Kept if self.journal.is_none() => {
                 self.say_closed(HostOutcome::Failed, None);
             }
-            End::Failed(why) if self.on_failure == OnFailure::Stop => self.stop(why),
+            End::Failed(why) if self.on_failure == OnFailure::Stop && !is_alone => self.stop(why),
             End::Failed(why) => self.unwind(why, true),
             End::Back(why) => self.unwind(why, false),
             End::Kept => self.stop("the operator stopped it, and keeps what was done".into()),

@@ -64,10 +64,6 @@ impl<W: Write> Voice<W> {
 
     /// Says what waits: before anything slow, and before listening.
     pub(super) fn finish(&mut self) {
-        if self.running.is_alone() {
-            // Nobody reads it, and a pipe that nobody empties would hold the way back.
-            self.silent = true;
-        }
         let mut broken = || self.pipe.write_all(&self.waiting).and_then(|()| self.pipe.flush()).is_err();
         if !self.silent && !self.waiting.is_empty() && broken() {
             self.silent = true;

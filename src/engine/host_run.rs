@@ -229,9 +229,18 @@ impl HostRun {
     /// The line is lost: nobody can say more of this host.
     pub fn lost(&mut self, fault: Fault) -> Vec<Order> {
         let begun = self.job.mode == Mode::Apply && !self.labels.is_empty();
+        let fault = if begun { self.goes_back_alone(fault) } else { fault };
         self.fault.get_or_insert(fault);
         self.end(if begun { HostOutcome::Unknown } else { HostOutcome::Unreachable });
         std::mem::take(&mut self.orders)
+    }
+
+    /// What becomes of a host that has lost its controller.
+    fn goes_back_alone(&self, fault: Fault) -> Fault {
+        let (run, grace_s) = (&self.job.run, self.job.vigil().grace_ms / 1000);
+        fault
+            .hint(format!("the host finishes what it is at, waits {grace_s} s for its controller, and undoes the run"))
+            .hint(format!("to have it undone at once: rollbook recover {run} -i INVENTORY --limit {}", self.host.name))
     }
 
     /// Which host.

@@ -265,7 +265,7 @@ impl Session {
     /// Works until the host is over, or the line is lost.
     async fn work(&mut self) -> Result<(), Fault> {
         let (mut was_halted, mut was_judged, mut verdict) = (false, false, self.halt.clone());
-        let mut pings = tokio::time::interval(Duration::from_millis((self.job.vigil().silence_ms / 3).into()));
+        let mut pings = self.pings();
         loop {
             self.carry_out().await?;
             if self.run.is_over() && self.orders.is_empty() {
@@ -316,6 +316,11 @@ impl Session {
             Err(fault) => self.run.lost(fault),
         };
         self.orders.extend(orders);
+    }
+
+    /// When to say that the controller is still there.
+    fn pings(&self) -> tokio::time::Interval {
+        tokio::time::interval(Duration::from_millis((self.job.vigil().silence_ms / 3).into()))
     }
 
     /// Does what the batch is told.
@@ -429,12 +434,30 @@ impl Session {
     async fn raw(&mut self, no: TaskNo, line: &str, timeout_s: u64) {
         let started = Instant::now();
         let limit = Duration::from_secs(timeout_s);
-        let result = tokio::select! {
-            result = self.connection.raw(line, limit) => result,
-            reason = halted(&mut self.halt) => {
-                let orders = self.run.hold();
-                self.orders.extend(orders);
-                Err(reason)
+        let mut pings = self.pings();
+        let result = {
+            let mut raw = std::pin::pin!(self.connection.raw(line, limit));
+            loop {
+                // The agent hears meanwhile that its controller is there.
+                let has_word = self.line.as_ref().is_some_and(|line| line.backlog() > 0);
+                tokio::select! {
+                    result = &mut raw => break result,
+                    reason = halted(&mut self.halt) => {
+                        let orders = self.run.hold();
+                        self.orders.extend(orders);
+                        break Err(reason);
+                    }
+                    _ = pings.tick() => {
+                        if let Some(line) = &mut self.line {
+                            line.push(&ToAgent::Ping);
+                        }
+                    }
+                    stepped = async { self.line.as_mut().expect("asked above").step().await }, if has_word => {
+                        if let Err(fault) = stepped {
+                            break Err(fault);
+                        }
+                    }
+                }
             }
         };
         let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
