@@ -74,7 +74,7 @@ class Growth:
 
     def with_bytes(self):
         """One host, and a file of 1 KiB to 1 GiB."""
-        self.hosts.up(1)
+        self.hosts.only(1)
         rows, times, here, there = [], [], [], []
         sizes = [KIB << (4 * power) for power in range(6)]
         for size in [size for size in sizes if size <= self.most_bytes]:

@@ -89,6 +89,12 @@ class Hosts:
         for host in new:
             self.wait_for(host, self.port)
 
+    def only(self, count):
+        """Sees to it that so many listen, and no others."""
+        wanted = set(addresses(count))
+        self.stop([host for host in self.running if host not in wanted])
+        self.up(count)
+
     def add(self, host, settings):
         """One more, that no count has in it, with settings of its own."""
         self.running[host] = self.spawn(host, self.port, settings)

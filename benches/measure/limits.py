@@ -59,7 +59,7 @@ class Limits:
     def big_file(self):
         """100 MiB to 4 hosts, against scp with the same cipher."""
         count, size = 4, 100 << 20
-        self.hosts.up(count)
+        self.hosts.only(count)
         write_random(self.work.given / "files/big.bin", size)
         found = {"rollbook": [], "scp": []}
         for _ in range(3):

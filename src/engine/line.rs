@@ -26,9 +26,32 @@ pub(super) struct Line {
     pipe: AgentPipe,
     reader: FrameReader<FromAgent>,
     writer: FrameWriter<ToAgent>,
-    out: Vec<u8>,
-    written: usize,
+    out: Outgoing,
     buffer: Vec<u8>,
+}
+
+/// What is to be written.
+#[derive(Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    /// So many of the first bytes are written.
+    written: usize,
+}
+
+impl Outgoing {
+    fn waiting(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// Where more is put. While a long content is sent this need never be empty: what is written goes before that, or
+    /// all of the content would stay.
+    fn room(&mut self) -> &mut Vec<u8> {
+        if self.written * 2 >= self.bytes.len() {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+        &mut self.bytes
+    }
 }
 
 impl Line {
@@ -38,8 +61,7 @@ impl Line {
             pipe,
             reader: FrameReader::default(),
             writer: FrameWriter::default(),
-            out: Vec::new(),
-            written: 0,
+            out: Outgoing::default(),
             buffer: vec![0; READ_BYTES],
         }
     }
@@ -71,16 +93,12 @@ impl Line {
 
     /// Puts a message into the queue of what is to be written.
     pub(super) fn push(&mut self, message: &ToAgent) {
-        if self.written == self.out.len() {
-            self.out.clear();
-            self.written = 0;
-        }
-        self.writer.push(message, &mut self.out);
+        self.writer.push(message, self.out.room());
     }
 
     /// Bytes that are still to be written.
     pub(super) fn backlog(&self) -> usize {
-        self.out.len() - self.written
+        self.out.waiting().len()
     }
 
     /// Reads or writes, whichever can be done first. Safe to be dropped in the middle.
@@ -93,8 +111,8 @@ impl Line {
                 let count = read.map_err(|error| lost("the line to the agent broke").because(&error))?;
                 self.take(count)
             }
-            written = self.pipe.writer.write(&self.out[self.written..]) => {
-                self.written += written.map_err(|error| lost("the line to the agent broke").because(&error))?;
+            written = self.pipe.writer.write(self.out.waiting()) => {
+                self.out.written += written.map_err(|error| lost("the line to the agent broke").because(&error))?;
                 Ok(())
             }
         }
@@ -131,4 +149,20 @@ impl Line {
 
 fn lost(message: &str) -> Fault {
     Fault::new(FaultKind::Unreachable, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_does_not_stay() {
+        let mut out = Outgoing::default();
+        for _ in 0..1000 {
+            out.room().extend([7; 1000]);
+            // A little always waits.
+            out.written = out.bytes.len() - 500;
+            assert!(out.waiting().len() == 500 && out.bytes.len() < 4000, "{}", out.bytes.len());
+        }
+    }
 }
