@@ -4,7 +4,7 @@
 
 use sha2::Digest;
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -17,6 +17,10 @@ fn main() {
     println!("cargo::rerun-if-changed=Cargo.lock");
     let is_controller = env::var_os("CARGO_FEATURE_CONTROLLER").is_some();
     let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    if env::var_os("CARGO_FEATURE_FAULTS").is_some() {
+        assert!(!is_release, "fault points are for tests: they do not belong into a release build");
+        list_fault_points();
+    }
     if !is_controller {
         return;
     }
@@ -30,6 +34,41 @@ fn main() {
     println!("cargo::rustc-env=ROLLBOOK_AGENT_FILE={}", agent.display());
     let bytes = std::fs::read(&agent).unwrap_or_else(|error| panic!("reading {}: {error}", agent.display()));
     println!("cargo::rustc-env=ROLLBOOK_AGENT_DIGEST={:x}", sha2::Sha256::digest(bytes));
+}
+
+/// Lists every `fault!("name")` of the sources, for `base::point` and the tests that ask for all of them.
+fn list_fault_points() {
+    let mut points = Vec::new();
+    let mut todo = vec![PathBuf::from("src")];
+    while let Some(path) = todo.pop() {
+        if path.is_dir() {
+            todo.extend(
+                fs::read_dir(path).expect("the sources can be read").map(|entry| entry.expect("so can each").path()),
+            );
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("the sources are text");
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+            points.extend(code.split("fault!(\"").skip(1).map(fault_point));
+        }
+    }
+    points.sort();
+    points.windows(2).for_each(|pair| assert!(pair[0].0 != pair[1].0, "two fault points are named {}", pair[0].0));
+    let lines: String = points.iter().map(|(name, kind)| format!("    ({name:?}, PointKind::{kind}),\n")).collect();
+    let text = format!("/// Every fault point.\npub const POINTS: &[(&str, PointKind)] = &[\n{lines}];\n");
+    let out = Path::new(&env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("fault_points.rs");
+    fs::write(out, text).expect("the build's folder can be written");
+}
+
+/// The name and kind of a point, from what follows `fault!("`.
+fn fault_point(rest: &str) -> (String, &'static str) {
+    let (name, rest) = rest.split_once('"').expect("a point's name ends on its line");
+    let kind = match rest.split_once(')').expect("so does the macro").0.trim_start_matches(',').trim() {
+        "" => "Pass",
+        "io" => "Io",
+        "sync" => "Sync",
+        other => panic!("fault point {name}: there is no kind {other:?}"),
+    };
+    (name.to_owned(), kind)
 }
 
 /// A static OpenSSL without its locks would spoil memory as soon as two hosts are served at once: see .cargo/config.toml,

@@ -12,6 +12,7 @@ use crate::{
         serve::Run,
         validate,
     },
+    base::point::fault,
     model::{
         change::{Act, Change, Deed, DeedReport},
         event::{Output, StepOutcome},
@@ -48,6 +49,7 @@ impl<W: Write> Run<'_, W> {
         let started = Instant::now();
         let running = self.machine.probe.running().clone();
         self.voice.say(FromAgent::Started(task.no));
+        fault!("agent.task");
         let (mut trial, mut attempts) = (Trial::default(), 0);
         let left_out = match self.left_out() {
             None if task.only_if_notified && !self.woken.contains(&task.no.step) => Some("it was not notified"),
@@ -328,6 +330,7 @@ impl<W: Write> Run<'_, W> {
             let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX) / group.len() as u64;
             for (armed, report) in own.iter().zip(reports) {
                 journal.seal(armed).map_err(|fault| unjournalled(&fault))?;
+                fault!("agent.sealed");
                 self.voice.say(FromAgent::Done { no: task.no, report: Box::new(report), took_us });
             }
         }
@@ -357,6 +360,7 @@ impl<W: Write> Run<'_, W> {
             }
         };
         let accepted = command.accepts(&output);
+        fault!("agent.acted");
         let sealed = if accepted { journal.seal(&armed[0]) } else { journal.miss(&armed[0]) };
         sealed.map_err(|fault| unjournalled(&fault))?;
         let failure = (!accepted).then(|| failure(act, &output));

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use crate::{
     agent::{Machine, unwind::WayBack, voice::Voice},
+    base::point::fault,
     model::event::{Counts, HostOutcome},
     target::{Blobs, Journal, journal::JournalFault},
     wire::{
@@ -35,11 +36,17 @@ pub(super) fn recover<W: Write>(machine: &Machine, voice: &mut Voice<W>, how: Se
 }
 
 fn settle_open<W: Write>(machine: &Machine, voice: &mut Voice<W>, how: Settle) -> Closed {
-    match machine.store.take_up() {
-        Err(fault) => closed(HostOutcome::Failed, 0, fault.to_string()),
+    fault!("recover.begun");
+    let closed = match machine.store.take_up() {
+        // Its own agent is at work, or another recovery: that one will settle it.
+        Err(fault @ JournalFault::Held { .. }) => closed(HostOutcome::Failed, 0, fault.to_string()),
+        // A run is open, and stays so.
+        Err(fault) => closed(HostOutcome::NeedsRecovery, 0, fault.to_string()),
         Ok(None) => closed(HostOutcome::Succeeded, 0, "no run is open on this host".into()),
         Ok(Some(mut journal)) => settle(machine, voice, &mut journal, how),
-    }
+    };
+    fault!("recover.settled");
+    closed
 }
 
 fn settle<W: Write>(machine: &Machine, voice: &mut Voice<W>, journal: &mut Journal, how: Settle) -> Closed {
@@ -65,6 +72,7 @@ fn go_back<W: Write>(machine: &Machine, voice: &mut Voice<W>, journal: &mut Jour
     probe.running().shield();
     let settled = WayBack::of(probe, &Blobs::default(), journal, voice).go(0);
     // What the agent that was cut off had left to the kernel is brought onto the disk with the rest.
+    fault!("recover.back");
     rustix::fs::sync();
     let (outcome, left) = settled.settle(journal, probe);
     probe.running().resume();
@@ -74,6 +82,7 @@ fn go_back<W: Write>(machine: &Machine, voice: &mut Voice<W>, journal: &mut Jour
 }
 
 fn leave(machine: &Machine, journal: &mut Journal) -> Result<(), JournalFault> {
+    fault!("recover.as_it_is");
     rustix::fs::sync();
     journal.close(&machine.probe, HostOutcome::NeedsRecovery, None)
 }

@@ -17,6 +17,7 @@ use crate::{
         voice::Voice,
         watch::Watch,
     },
+    base::point::fault,
     model::{
         event::{Counts, HostOutcome, Mode, StepOutcome},
         lease::{Bid, OpenRun, Stand},
@@ -256,6 +257,7 @@ impl<'a, W: Write> Run<'a, W> {
                     let failed = end.outcome == StepOutcome::Failed;
                     let why = end.message.clone().unwrap_or_default();
                     self.tell_end(end);
+                    fault!("agent.task_ended");
                     if self.machine.probe.running().is_held() {
                         return self.hold();
                     }
@@ -340,6 +342,7 @@ impl<'a, W: Write> Run<'a, W> {
 
     /// Everything is done: it becomes final.
     fn close(mut self, witness: Option<&crate::model::witness::Witness>) {
+        fault!("agent.close");
         // It went on after a failure, as it was told to.
         let outcome = if self.went_on { HostOutcome::Failed } else { HostOutcome::Succeeded };
         let grounded = self.ground();
@@ -347,12 +350,22 @@ impl<'a, W: Write> Run<'a, W> {
         let close = |journal: &mut Journal| grounded.and_then(|()| journal.close(probe, outcome, witness));
         match self.journal.as_mut().map(close) {
             None | Some(Ok(())) => self.say_closed(outcome, None),
-            Some(Err(fault)) => self.unwind(format!("it could not be made final: {fault}"), false),
+            Some(Err(fault)) => self.not_final(&fault),
+        }
+    }
+
+    /// What was done could not be made final. As long as the journal is open, it can be undone.
+    pub(super) fn not_final(mut self, fault: &JournalFault) {
+        let why = format!("it could not be made final: {fault}");
+        match self.journal.as_ref().is_some_and(Journal::is_closed) {
+            true => self.say_closed(HostOutcome::NeedsRecovery, Some(why)),
+            false => self.unwind(why, false),
         }
     }
 
     /// It failed, and what was done stays.
     fn stop(mut self, why: String) {
+        fault!("agent.stop");
         let grounded = self.ground();
         let probe = &self.machine.probe;
         let close = |journal: &mut Journal| grounded.and_then(|()| journal.close(probe, HostOutcome::Failed, None));
@@ -368,6 +381,7 @@ impl<'a, W: Write> Run<'a, W> {
     pub(super) fn say_closed(&mut self, outcome: HostOutcome, message: Option<String>) {
         self.journal = None;
         self.watch = None;
+        fault!("agent.closed");
         self.voice.say(FromAgent::Closed(Closed { outcome, counts: self.counts, message }));
     }
 }

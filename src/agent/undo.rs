@@ -91,7 +91,7 @@ impl<W: Write> Run<'_, W> {
         let probe = &self.machine.probe;
         match self.journal.as_mut().map(|journal| journal.close(probe, outcome, witness)) {
             None | Some(Ok(())) => self.say_closed(outcome, told),
-            Some(Err(fault)) => self.unwind(format!("it could not be made final: {fault}"), false),
+            Some(Err(fault)) => self.not_final(&fault),
         }
     }
 }

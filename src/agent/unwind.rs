@@ -11,7 +11,7 @@ use crate::{
         voice::Voice,
         way::{self, Chains, Step},
     },
-    base::ByteText,
+    base::{ByteText, point::fault},
     model::{
         change::{Act, Change, CommandSpec, Deed, Undo},
         event::{HostOutcome, Undone},
@@ -80,6 +80,7 @@ impl Settled {
     pub(super) fn settle(&self, journal: &mut Journal, probe: &Probe) -> (HostOutcome, Option<String>) {
         let left = self.left();
         let outcome = if left.is_some() { HostOutcome::NeedsRecovery } else { HostOutcome::RolledBack };
+        fault!("unwind.settle");
         let kept = match &left {
             Some(left) if !self.failed.is_empty() => journal.attempted(left),
             _ => journal.close(probe, outcome, None),
@@ -123,6 +124,9 @@ impl Settled {
 /// How many names one sentence gives.
 const NAMES_TOLD: usize = 3;
 
+/// Why a command's undo was not run.
+const FORGETFUL: &str = "not run, since the journal takes no more records: it might be run twice";
+
 /// What the way back needs.
 pub(super) struct WayBack<'a, W> {
     probe: &'a Probe,
@@ -130,12 +134,14 @@ pub(super) struct WayBack<'a, W> {
     journal: &'a mut Journal,
     voice: &'a mut Voice<W>,
     chains: Chains,
+    /// The journal did not take a record: what is run from here on would be run again by the next attempt.
+    is_forgetful: bool,
 }
 
 impl<'a, W: Write> WayBack<'a, W> {
     /// The way back of a journal's run.
     pub(super) fn of(probe: &'a Probe, blobs: &'a Blobs, journal: &'a mut Journal, voice: &'a mut Voice<W>) -> Self {
-        WayBack { probe, blobs, journal, voice, chains: Chains::default() }
+        WayBack { probe, blobs, journal, voice, chains: Chains::default(), is_forgetful: false }
     }
 }
 
@@ -153,12 +159,14 @@ impl<W: Write> WayBack<'_, W> {
         let todo: Vec<(Entry, Status)> =
             all.iter().filter(|(entry, status)| is_open(entry, status)).rev().cloned().collect();
         self.chains = Chains::of(all);
+        fault!("unwind.begun");
         for group in todo.chunk_by(|(a, _), (b, _)| way::goes_with(a, b)) {
             match &group[0].0.deed {
                 Deed::Change(_) => self.changes(group, &mut settled),
                 Deed::Act { act, undo } => self.act(&group[0], act, undo, &mut settled),
             }
         }
+        fault!("unwind.back");
         self.repeat(&todo, &mut settled);
         settled
     }
@@ -181,10 +189,13 @@ impl<W: Write> WayBack<'_, W> {
         if back.is_empty() {
             return;
         }
+        self.begin(&back);
         let entries: Vec<u32> = back.iter().map(|(entry, _)| entry.no).collect();
         let changes: Vec<Change> = back.iter().map(|(_, change)| change.clone()).collect();
         let tools = self.journal.tools_back(self.probe, self.blobs, &entries);
+        fault!("unwind.change");
         let brought = resources::converge(&tools, &changes);
+        fault!("unwind.changed");
         for (entry, change) in back {
             let how = match (&brought, way::unlike(self.probe, &change)) {
                 (_, None) => Undone::Undone,
@@ -192,6 +203,19 @@ impl<W: Write> WayBack<'_, W> {
                 (Ok(()), Some(why)) => Undone::Failed(why),
             };
             self.end(entry, how, settled);
+        }
+    }
+
+    /// Notes that deeds are being undone: what is found half changed after a crash is then ours, and not drift. What is
+    /// written in place can stay half written even where the power goes.
+    fn begin(&mut self, back: &[(&Entry, Change)]) {
+        for (entry, _) in back {
+            let begun = Undone::Failed("it was cut off while it was put back".to_owned());
+            let mut kept = self.journal.undone(entry.no, begun);
+            if entry.in_place {
+                kept = kept.and_then(|()| self.journal.sync());
+            }
+            self.is_forgetful |= kept.is_err();
         }
     }
 
@@ -213,7 +237,7 @@ impl<W: Write> WayBack<'_, W> {
     fn already(&mut self, entry: &Entry, status: &Status, settled: &mut Settled) {
         match status {
             Status::Armed | Status::Undone(Undone::Undone | Undone::AlreadyBefore) => {
-                let _the_disk_has_failed = self.journal.undone(entry.no, Undone::AlreadyBefore);
+                self.is_forgetful |= self.journal.undone(entry.no, Undone::AlreadyBefore).is_err();
             }
             _ => self.end(entry, Undone::AlreadyBefore, settled),
         }
@@ -221,6 +245,7 @@ impl<W: Write> WayBack<'_, W> {
 
     fn act(&mut self, (entry, status): &(Entry, Status), act: &Act, undo: &Undo, settled: &mut Settled) {
         let how = match undo {
+            Undo::Run(_) if self.is_forgetful => Undone::Failed(FORGETFUL.to_owned()),
             Undo::Run(command) => self.run(entry, act, command),
             // Its own failure has been told; what it did until then nobody knows.
             Undo::Irreversible if *status == Status::Missed => return,
@@ -260,6 +285,7 @@ impl<W: Write> WayBack<'_, W> {
 
     fn run(&mut self, entry: &Entry, act: &Act, command: &CommandSpec) -> Undone {
         self.voice.finish();
+        fault!("unwind.act");
         let tools = self.journal.tools_back(self.probe, self.blobs, &[entry.no]);
         match tools.act(command) {
             Ok(output) if command.accepts(&output) => Undone::Undone,
@@ -274,13 +300,15 @@ impl<W: Write> WayBack<'_, W> {
     /// Keeps and tells how it went.
     fn end(&mut self, entry: &Entry, how: Undone, settled: &mut Settled) {
         settled.take(entry, &how);
-        // Where the disk takes no more records, the way back goes on: closing the journal will tell.
+        // Where the disk takes no more records, the way back of what can be looked at goes on: closing the journal will
+        // tell.
         let mut kept = self.journal.undone(entry.no, how.clone());
         if matches!(entry.deed, Deed::Act { .. }) {
             // An undo that was run should not be run again, even if the power goes.
             kept = kept.and_then(|()| self.journal.sync());
         }
-        let _the_disk_has_failed = kept;
+        self.is_forgetful |= kept.is_err();
+        fault!("unwind.step");
         let report = Box::new(report::of(&entry.deed, None, entry.sensitive));
         self.voice.say(FromAgent::Undone { no: entry.task, report, how });
     }

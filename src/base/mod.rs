@@ -4,6 +4,7 @@ pub mod bytetext;
 pub mod clock;
 pub mod digest;
 pub mod fault;
+pub mod point;
 pub mod secret;
 
 pub use bytetext::ByteText;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    base::digest::Hasher,
+    base::{digest::Hasher, point::fault},
     model::state::Content,
     target::probe::{WHOLE_FILE_BYTES_MAX, open_regular},
 };
@@ -262,13 +262,14 @@ impl Incoming {
                 bytes.extend_from_slice(piece);
                 Ok(())
             }
-            Sink::File(file, _) => file.write_all(piece),
+            Sink::File(file, _) => fault!("blobs.write", io).and_then(|()| file.write_all(piece)),
         }
     }
 }
 
 /// A new private file, in place of a half-written one of an earlier try.
 fn create(path: &Path) -> io::Result<fs::File> {
+    fault!("blobs.create", io)?;
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -12,7 +12,7 @@ use std::{
 use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
 
 use crate::{
-    base::ByteText,
+    base::{ByteText, point::fault},
     model::{
         change::{Change, CommandSpec, Deed},
         event::Output,
@@ -68,12 +68,19 @@ impl<'journal> Tools<'journal> {
     /// Runs a program that changes what the entries are about (`apt-get`, `useradd`, `systemctl`). A lost controller
     /// does not end it: what it brings about should not be left half done.
     pub fn run(&self, command: &CommandSpec) -> io::Result<Output> {
-        process::run_held(command, self.probe.running(), Hold::Firm)
+        self.start(command, Hold::Firm)
     }
 
     /// Runs a command of the runbook's. A lost controller ends it.
     pub fn act(&self, command: &CommandSpec) -> io::Result<Output> {
-        process::run_held(command, self.probe.running(), Hold::Loose)
+        self.start(command, Hold::Loose)
+    }
+
+    fn start(&self, command: &CommandSpec, hold: Hold) -> io::Result<Output> {
+        fault!("tools.run", io)?;
+        let ran = process::run_held(command, self.probe.running(), hold);
+        fault!("tools.ran");
+        ran
     }
 
     /// Puts a file there, in one step: whoever looks sees what was there before, or all of it. On the way back the
@@ -87,7 +94,9 @@ impl<'journal> Tools<'journal> {
             Some(Image::Link) => self.link_image(entry, content, &temporary),
             _ => self.fill(entry, content, meta, &spot, &temporary),
         };
-        let placed = made.and_then(|()| place(&temporary, &spot, content, meta));
+        let placed =
+            made.and_then(|()| fault!("tools.place", io)).and_then(|()| place(&temporary, &spot, content, meta));
+        fault!("tools.placed");
         // After renaming over another name of the same file, both names are still there.
         let cleared = temporary.clear();
         placed.and(cleared)?;
@@ -100,8 +109,13 @@ impl<'journal> Tools<'journal> {
         let (spot, entry) = self.spot(path)?;
         let temporary = spot.beside(&self.journal.temporary_name(entry.no))?;
         remove_directory_at(&temporary)?;
+        fault!("tools.directory", io)?;
         rustix::fs::mkdirat(&temporary.folder, &temporary.name, 0o700.into())?;
-        let made = attributes::bring(&temporary.hold()?, meta).and_then(|()| rename_new(&temporary, &spot));
+        let made = fault!("tools.directory_made", io)
+            .and_then(|()| attributes::bring(&temporary.hold()?, meta))
+            .and_then(|()| fault!("tools.directory_dressed", io))
+            .and_then(|()| rename_new(&temporary, &spot));
+        fault!("tools.directory_placed");
         if made.is_err() {
             remove_directory_at(&temporary)?;
         }
@@ -114,9 +128,12 @@ impl<'journal> Tools<'journal> {
         let (spot, entry) = self.spot(path)?;
         let temporary = spot.beside(&self.journal.temporary_name(entry.no))?;
         temporary.clear()?;
+        fault!("tools.link", io)?;
         rustix::fs::symlinkat(target.as_path(), &temporary.folder, &temporary.name)?;
-        let made = attributes::bring_owner(&temporary, &Owner::of(uid, gid)?)
+        let made = fault!("tools.link_made", io)
+            .and_then(|()| attributes::bring_owner(&temporary, &Owner::of(uid, gid)?))
             .and_then(|()| Ok(rustix::fs::renameat(&temporary.folder, &temporary.name, &spot.folder, &spot.name)?));
+        fault!("tools.link_placed");
         if made.is_err() {
             temporary.clear()?;
         }
@@ -128,9 +145,10 @@ impl<'journal> Tools<'journal> {
     pub fn set_meta(&self, path: &ByteText, meta: &Meta) -> io::Result<()> {
         let (spot, _) = self.spot(path)?;
         let held = spot.hold()?;
+        fault!("tools.meta", io)?;
         attributes::bring(&held, meta)?;
         match fs::File::open(path_of(&held)) {
-            Ok(file) => disk::sync(&file),
+            Ok(file) => fault!("tools.meta_set", sync).and_then(|()| disk::sync(&file)),
             // Not readable by the agent's own user: the kernel writes it in its time.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             Err(error) => Err(error),
@@ -141,13 +159,16 @@ impl<'journal> Tools<'journal> {
     pub fn set_link_owner(&self, path: &ByteText, uid: &Id, gid: &Id) -> io::Result<()> {
         let (spot, _) = self.spot(path)?;
         self.journal.owe_sync(path);
+        fault!("tools.link_owner", io)?;
         attributes::bring_owner(&spot, &Owner::of(uid, gid)?)
     }
 
     /// Removes a file or symbolic link.
     pub fn remove_file(&self, path: &ByteText) -> io::Result<()> {
         let (spot, _) = self.spot(path)?;
+        fault!("tools.remove", io)?;
         rustix::fs::unlinkat(&spot.folder, &spot.name, AtFlags::empty())?;
+        fault!("tools.removed");
         self.journal.owe_sync(path);
         Ok(())
     }
@@ -155,7 +176,9 @@ impl<'journal> Tools<'journal> {
     /// Removes a directory, which must be empty.
     pub fn remove_directory(&self, path: &ByteText) -> io::Result<()> {
         let (spot, _) = self.spot(path)?;
+        fault!("tools.remove_directory", io)?;
         rustix::fs::unlinkat(&spot.folder, &spot.name, AtFlags::REMOVEDIR)?;
+        fault!("tools.directory_removed");
         self.journal.owe_sync(path);
         Ok(())
     }
@@ -171,6 +194,7 @@ impl<'journal> Tools<'journal> {
             Err(error) => return Err(error),
         };
         let temporary = spot.beside(&self.journal.temporary_name(entry.no))?;
+        fault!("tools.clear", io)?;
         match temporary.clear() {
             Err(_) => remove_directory_at(&temporary),
             cleared => cleared,
@@ -205,14 +229,18 @@ impl<'journal> Tools<'journal> {
     fn link_image(&self, entry: &Entry, content: &Content, temporary: &Spot) -> io::Result<()> {
         let image = self.journal.image_path(entry.no);
         copy_checked(fs::File::open(&image)?, &mut io::sink(), content)?;
+        fault!("tools.image", io)?;
         Ok(rustix::fs::linkat(CWD, &image, &temporary.folder, &temporary.name, AtFlags::empty())?)
     }
 
     /// Makes a file of a content beside its place.
     fn fill(&self, entry: &Entry, content: &Content, meta: &Meta, old: &Spot, temporary: &Spot) -> io::Result<()> {
         let source = self.content(entry, content)?;
+        fault!("tools.temporary", io)?;
         let mut file = temporary.create()?;
+        fault!("tools.temporary_made", io)?;
         copy_checked(source, &mut file, content)?;
+        fault!("tools.temporary_written", io)?;
         attributes::bring(&file, meta)?;
         attributes::keep_label(old, &file)?;
         let kept = match self.image_of(entry, content) {
@@ -222,6 +250,7 @@ impl<'journal> Tools<'journal> {
         if let Some(kept) = kept {
             rustix::fs::futimens(&file, &times_of(&rustix::fs::stat(kept)?))?;
         }
+        fault!("tools.temporary_sync", sync)?;
         disk::sync(&file)
     }
 
@@ -259,10 +288,14 @@ fn write_in_place(temporary: &Spot, spot: &Spot, content: &Content, meta: &Meta)
     let mut source = temporary.open(OFlags::RDONLY)?;
     let mut file = spot.open(OFlags::WRONLY)?;
     file.rewind()?;
+    fault!("tools.in_place", io)?;
     copy_checked(&mut source, &mut file, content)?;
+    fault!("tools.in_place_written", io)?;
     file.set_len(content.bytes)?;
+    fault!("tools.in_place_cut", io)?;
     attributes::bring(&file, meta)?;
     rustix::fs::futimens(&file, &times_of(&rustix::fs::fstat(source.as_fd())?))?;
+    fault!("tools.in_place_sync", sync)?;
     disk::sync(&file)
 }
 

@@ -9,7 +9,7 @@ use std::{
 use rustix::fs::{AtFlags, CWD, OFlags, Timestamps};
 
 use crate::{
-    base::{ByteText, digest::Hasher},
+    base::{ByteText, digest::Hasher, point::fault},
     model::{
         change::{Change, Deed},
         state::{Content, PathState, Resource, State},
@@ -72,24 +72,27 @@ fn is_mount_point(spot: &Spot) -> io::Result<bool> {
 
 /// Keeps a content as `image`: by a second name of the file where that can be done, else as a reflink, else as a copy.
 pub(super) fn save(keep: &Keep, blobs: &Blobs, image: &Path) -> io::Result<Image> {
+    fault!("image.save", io)?;
     let Some(spot) = &keep.spot else { return save_made(keep, blobs, image) };
     if !keep.in_place {
         let linked = rustix::fs::linkat(&spot.folder, &spot.name, CWD, image, AtFlags::empty());
         if linked.is_ok() {
             // What another program has just written must not be lost with the power.
             return match spot.open(OFlags::RDONLY) {
-                Ok(file) => disk::sync(&file).map(|()| Image::Link),
+                Ok(file) => fault!("image.linked", sync).and_then(|()| disk::sync(&file)).map(|()| Image::Link),
                 Err(error) => Err(error),
             };
         }
     }
     let source = spot.open(OFlags::RDONLY)?;
     let mut copy = private_file(image)?;
+    fault!("image.copy", io)?;
     if rustix::fs::ioctl_ficlone(&copy, &source).is_err() {
         copy_checked(&source, &mut copy, &keep.content)?;
     }
     let stat = rustix::fs::fstat(&source)?;
     rustix::fs::futimens(&copy, &times_of(&stat))?;
+    fault!("image.copied", sync)?;
     disk::sync(&copy)?;
     Ok(Image::Copy)
 }
@@ -100,6 +103,7 @@ fn save_made(keep: &Keep, blobs: &Blobs, image: &Path) -> io::Result<Image> {
     let source = blobs.reader(&keep.content).ok_or_else(missing)??;
     let mut copy = private_file(image)?;
     copy_checked(source, &mut copy, &keep.content)?;
+    fault!("image.made", sync)?;
     disk::sync(&copy).map(|()| Image::Copy)
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    base::point::fault,
     model::ids::RunId,
     target::{
         journal::store::{IMAGES, JOURNAL, remove_tree},
@@ -87,7 +88,7 @@ pub(super) fn collect(root: &Path, runs: &Path) -> io::Result<()> {
     let (keep, now) = (Keep::of(root), SystemTime::now());
     for mut runs in [whole, gone_back] {
         runs.sort();
-        keep.surplus(&runs, now).try_for_each(|path| remove_tree(path))?;
+        keep.surplus(&runs, now).try_for_each(|path| fault!("store.collect", io).and_then(|()| remove_tree(path)))?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::Timestamp,
+    base::{Timestamp, point::fault},
     model::lease::{Bid, Lease, OpenRun, Stand},
     target::{journal::fault::JournalFault, probe::open_regular},
 };
@@ -69,10 +69,12 @@ impl Lock {
             }
             thread::sleep(Duration::from_millis(10));
         }
+        fault!("lock.taken", io).map_err(doing())?;
         let fence = noted(store).map_or(0, |last| last.lease.fence) + 1;
         let lease = Lease { bid: shortened(bid), since: Timestamp::now(), fence };
         let lock = Lock { _file: file, store: store.to_owned(), note: Note { lease, alone_until: None } };
         lock.write().map_err(doing())?;
+        fault!("lock.noted");
         Ok(lock)
     }
 

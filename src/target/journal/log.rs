@@ -7,13 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::target::{
-    disk,
-    journal::{
-        fault::JournalFault,
-        record::{self, Damage, MAGIC, Record},
+use crate::{
+    base::point::fault,
+    target::{
+        disk,
+        journal::{
+            fault::JournalFault,
+            record::{self, Damage, MAGIC, Record},
+        },
+        probe::open_regular,
     },
-    probe::open_regular,
 };
 
 /// The longest journal that is read back: some hundred thousand deeds.
@@ -35,12 +38,12 @@ impl Log {
     pub(super) fn create(path: &Path) -> Result<Log, JournalFault> {
         let doing = || format!("making the journal {}", path.display());
         let mut file = fs::OpenOptions::new()
-            .write(true)
+            .append(true)
             .create_new(true)
             .mode(0o600)
             .open(path)
             .map_err(JournalFault::io(doing()))?;
-        file.write_all(MAGIC).map_err(JournalFault::io(doing()))?;
+        fault!("journal.made", io).and_then(|()| file.write_all(MAGIC)).map_err(JournalFault::io(doing()))?;
         let bytes = MAGIC.len() as u64;
         Ok(Log { file, path: path.to_owned(), bytes, written: 0, durable: 0, broken: false })
     }
@@ -50,7 +53,7 @@ impl Log {
         let doing = || format!("opening the journal {}", path.display());
         let (records, bytes) = read_file(path)?;
         let mut file = fs::OpenOptions::new().append(true).open(path).map_err(JournalFault::io(doing()))?;
-        file.set_len(bytes).map_err(JournalFault::io(doing()))?;
+        fault!("journal.reopen", io).and_then(|()| file.set_len(bytes)).map_err(JournalFault::io(doing()))?;
         if bytes == 0 {
             file.write_all(MAGIC).map_err(JournalFault::io(doing()))?;
         }
@@ -77,13 +80,14 @@ impl Log {
                 .map_err(|long| JournalFault::TooLong { bytes: long.0 })?;
             no += 1;
         }
-        if let Err(error) = self.file.write_all(&bytes) {
-            // Half a record must not stand before a whole one.
+        if let Err(error) = write(&mut self.file, &bytes) {
+            // Half a record must not stand before a whole one, nor a hole: the file is one that is appended to.
             self.broken = self.file.set_len(self.bytes).is_err();
             return Err(JournalFault::io(format!("writing to the journal {}", self.path.display()))(error));
         }
         self.bytes += bytes.len() as u64;
         self.written = no;
+        fault!("journal.appended");
         Ok(())
     }
 
@@ -93,13 +97,29 @@ impl Log {
         if self.broken {
             return Err(JournalFault::Broken);
         }
-        if let Err(error) = disk::sync(&self.file) {
+        if let Err(error) = fault!("journal.sync", sync).and_then(|()| disk::sync(&self.file)) {
             self.broken = true;
             return Err(JournalFault::io(format!("bringing the journal {} onto the disk", self.path.display()))(error));
         }
         self.durable = self.written;
+        fault!("journal.synced");
         Ok(())
     }
+}
+
+#[cfg(not(feature = "faults"))]
+fn write(file: &mut fs::File, bytes: &[u8]) -> std::io::Result<()> {
+    file.write_all(bytes)
+}
+
+/// In two pieces: a program can be killed, and a disk be full, in the middle of a record.
+#[cfg(feature = "faults")]
+fn write(file: &mut fs::File, bytes: &[u8]) -> std::io::Result<()> {
+    let (first, rest) = bytes.split_at(bytes.len() / 2);
+    fault!("journal.append", io)?;
+    file.write_all(first)?;
+    fault!("journal.torn", io)?;
+    file.write_all(rest)
 }
 
 fn read_file(path: &Path) -> Result<(Vec<Record>, u64), JournalFault> {

@@ -26,7 +26,7 @@ use std::{
 };
 
 use crate::{
-    base::ByteText,
+    base::{ByteText, point::fault},
     model::{
         change::{Act, Deed, Undo},
         event::{HostOutcome, Undone},
@@ -160,6 +160,7 @@ impl Journal {
             return Err(JournalFault::TakenOver);
         }
         self.begin()?;
+        fault!("journal.arm");
         let keeps = keeps(probe, due)?;
         let deeds: Vec<&Deed> = due.iter().map(|due| due.deed).collect();
         space::check(probe, &self.folder, &deeds, &keeps)?;
@@ -177,10 +178,13 @@ impl Journal {
             records.push(Record::Armed(Box::new(Entry { no, task, sensitive, deed, image, in_place })));
         }
         if keeps.iter().any(Option::is_some) {
-            sync_folder(&self.folder.join(store::IMAGES)).map_err(JournalFault::io("syncing the before-images"))?;
+            fault!("journal.images", sync)
+                .and_then(|()| sync_folder(&self.folder.join(store::IMAGES)))
+                .map_err(JournalFault::io("syncing the before-images"))?;
         }
         self.write(&records)?;
         self.log.as_mut().expect("begun above").sync()?;
+        fault!("journal.armed");
         Ok((first..first + due.len()).map(|no| Armed { entry: no as u32 }).collect())
     }
 
@@ -246,6 +250,7 @@ impl Journal {
         outcome: HostOutcome,
         witness: Option<&Witness>,
     ) -> Result<(), JournalFault> {
+        fault!("journal.close");
         self.settle_folders(probe)?;
         if let Some(witness) = witness {
             self.store.keep_witness(witness)?;
@@ -262,9 +267,16 @@ impl Journal {
     fn end(&mut self, outcome: HostOutcome) -> Result<(), JournalFault> {
         self.write(&[Record::Closed { outcome }])?;
         self.log.as_mut().map_or(Ok(()), Log::sync)?;
+        fault!("journal.closed");
         // From here on the run has ended. What cannot be tidied up now is by the next run.
         let _tidied_later = self.store.settle(&self.folder, outcome);
         Ok(())
+    }
+
+    /// Whether its last record is written. Where that could not be synced, the disk decides whether the run has ended so
+    /// or is still open, and nothing may be changed any more that would make either untrue.
+    pub fn is_closed(&self) -> bool {
+        self.story.closed.is_some()
     }
 
     /// Brings the records so far onto the disk.
@@ -278,7 +290,9 @@ impl Journal {
         for folder in std::mem::take(&mut *self.unsynced.borrow_mut()) {
             // One that was removed since needs no sync of its own: the folder above it is among them.
             if let Ok(spot) = Spot::find(&root, &folder.as_path().join("name").into()) {
-                spot.sync_folder().map_err(JournalFault::io(format!("syncing the folder {folder}")))?;
+                fault!("journal.folder", sync)
+                    .and_then(|()| spot.sync_folder())
+                    .map_err(JournalFault::io(format!("syncing the folder {folder}")))?;
             }
         }
         Ok(())
@@ -307,12 +321,15 @@ impl Journal {
             let folder = self.store.make_run(self.run())?;
             self.store.make_boot_entry()?;
             let log = Log::create(&folder.join(store::JOURNAL))?;
-            sync_folder(&folder).map_err(JournalFault::io("syncing the journal's folder"))?;
+            fault!("journal.begun", sync)
+                .and_then(|()| sync_folder(&folder))
+                .map_err(JournalFault::io("syncing the journal's folder"))?;
             self.log = Some(log);
-            self.write(&[Record::Opened(self.opened.clone())])?;
-            if let Some(run) = self.undoes.take() {
-                self.write(&[Record::Undoes { run }])?;
-            }
+            let mut first = vec![Record::Opened(self.opened.clone())];
+            first.extend(self.undoes.clone().map(|run| Record::Undoes { run }));
+            // Without them there is no journal: nothing else may be written to it.
+            self.write(&first).inspect_err(|_| self.log = None)?;
+            self.undoes = None;
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ use std::{
 };
 
 use crate::{
-    base::Timestamp,
+    base::{Timestamp, point::fault},
     model::{
         event::HostOutcome,
         ids::RunId,
@@ -127,6 +127,7 @@ impl Store {
     /// its first entry: a run that changes nothing leaves nothing.
     pub fn begin(&self, bid: &Bid, witness: Option<Witness>) -> Result<Journal, JournalFault> {
         self.make_root()?;
+        fault!("store.begin");
         let lock = Lock::take(&self.root, bid, lock::GLANCE)?;
         self.tidy()?;
         if let Some(open) = self.first_open()? {
@@ -151,6 +152,7 @@ impl Store {
         let lock = Lock::take(&self.root, &found.lease.bid, patience)?;
         self.tidy()?;
         let Some(folder) = self.open_folders()?.into_iter().next() else { return Ok(None) };
+        fault!("store.take_up");
         let (log, story) = reopen(&folder)?;
         Ok(Some(Journal::taken_up(self.clone(), lock, folder, log, story)))
     }
@@ -203,8 +205,9 @@ impl Store {
     pub(super) fn make_run(&self, run: &RunId) -> Result<PathBuf, JournalFault> {
         let folder = self.open_folder(run);
         let doing = || JournalFault::io(format!("making the journal's folder {}", folder.display()));
-        make_private(&folder).map_err(doing())?;
-        make_private(&folder.join(IMAGES)).map_err(doing())?;
+        fault!("store.run", io).and_then(|()| make_private(&folder)).map_err(doing())?;
+        fault!("store.folder", io).and_then(|()| make_private(&folder.join(IMAGES))).map_err(doing())?;
+        fault!("store.synced", sync).map_err(doing())?;
         sync_folder(&folder).and_then(|()| sync_folder(&self.runs())).map_err(doing())?;
         Ok(folder)
     }
@@ -212,15 +215,15 @@ impl Store {
     /// A run is settled: its folder gets its settled name, and the oldest ones go.
     pub(super) fn settle(&self, folder: &Path, outcome: HostOutcome) -> Result<(), JournalFault> {
         let doing = || JournalFault::io(format!("settling {}", folder.display()));
-        remove_tree(&folder.join(BLOBS)).map_err(doing())?;
+        fault!("settle.blobs", io).and_then(|()| remove_tree(&folder.join(BLOBS))).map_err(doing())?;
         if outcome == HostOutcome::RolledBack {
             // Everything is back: nothing can be undone any more.
-            remove_tree(&folder.join(IMAGES)).map_err(doing())?;
+            fault!("settle.images", io).and_then(|()| remove_tree(&folder.join(IMAGES))).map_err(doing())?;
         }
         let name = folder.file_name().and_then(|name| name.to_str()?.strip_suffix(OPEN));
         let settled = self.runs().join(name.expect("an open folder's name ends so"));
-        fs::rename(folder, settled).map_err(doing())?;
-        sync_folder(&self.runs()).map_err(doing())?;
+        fault!("settle.rename", io).and_then(|()| fs::rename(folder, settled)).map_err(doing())?;
+        fault!("settle.renamed", sync).and_then(|()| sync_folder(&self.runs())).map_err(doing())?;
         self.forget_boot()?;
         keep::collect(&self.root, &self.runs()).map_err(doing())
     }
@@ -231,7 +234,8 @@ impl Store {
             match read_story(&folder)? {
                 Some(Story { closed: Some(outcome), .. }) => self.settle(&folder, outcome)?,
                 Some(Story { opened: Some(_), .. }) => {}
-                _ => remove_tree(&folder)
+                _ => fault!("store.tidy", io)
+                    .and_then(|()| remove_tree(&folder))
                     .map_err(JournalFault::io(format!("removing {}, where nothing was begun", folder.display())))?,
             }
         }
@@ -262,12 +266,12 @@ impl Store {
             let mut builder = fs::DirBuilder::new();
             builder.recursive(true).mode(0o700).create(&self.root).map_err(doing())?;
             if let Some(above) = self.root.parent() {
-                sync_folder(above).map_err(doing())?;
+                fault!("store.root", sync).and_then(|()| sync_folder(above)).map_err(doing())?;
             }
         }
         check_private(&self.root, 0o022)?;
         match fs::DirBuilder::new().mode(0o700).create(self.runs()) {
-            Ok(()) => sync_folder(&self.root).map_err(doing())?,
+            Ok(()) => fault!("store.runs", sync).and_then(|()| sync_folder(&self.root)).map_err(doing())?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(doing()(error)),
         }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    base::point::fault,
     model::witness::Witness,
     target::{disk, journal::fault::JournalFault, probe::open_regular},
 };
@@ -32,7 +33,11 @@ pub(super) fn keep(path: &Path, witness: &Witness) -> Result<(), JournalFault> {
     let is_new = kept.len() == 1;
     let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(doing())?;
     // The line break comes first: it ends a line that a crash may have torn.
-    file.write_all(format!("\n{}", line(witness)).as_bytes()).and_then(|()| disk::sync(&file)).map_err(doing())?;
+    fault!("witness.append", io)
+        .and_then(|()| file.write_all(format!("\n{}", line(witness)).as_bytes()))
+        .and_then(|()| fault!("witness.sync", sync))
+        .and_then(|()| disk::sync(&file))
+        .map_err(doing())?;
     match path.parent() {
         Some(folder) if is_new => crate::target::folder::sync_folder(folder).map_err(doing()),
         _ => Ok(()),
@@ -56,7 +61,9 @@ fn rewrite(path: &Path, witnesses: &[Witness]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(witnesses.iter().map(|witness| line(witness) + "\n").collect::<String>().as_bytes())?;
+    fault!("witness.rewrite", sync)?;
     disk::sync(file.as_file())?;
+    fault!("witness.replace", io)?;
     file.persist(path)?;
     crate::target::folder::sync_folder(folder)
 }

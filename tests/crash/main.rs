@@ -1,0 +1,42 @@
+//! Every fault point x every fault: a run is killed, stopped, refused or left alone there, then recovered, and judged
+//! by other eyes than the agent's. docs/hacking.md tells how a point is added, docs/rollback.md what operators see.
+//!
+//! `tests/run crash`, or `cargo test --features faults --test crash -- [PART OF A CASE'S NAME]`. It works in folders that
+//! stand for hosts; as root, it plays two scenarios more.
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
+#![expect(clippy::print_stdout, reason = "it has no harness: it tells its counts itself")]
+
+mod case;
+mod host;
+mod journal;
+mod judge;
+mod pool;
+mod sample;
+mod scenario;
+#[path = "../laws/tree.rs"]
+mod tree;
+
+use std::process::ExitCode;
+
+use case::Suite;
+use host::Ground;
+use sample::Sample;
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let ground = Ground::find();
+    let suite = Suite::prepare(&ground);
+    let mut cases = suite.first_level();
+    cases.extend(suite.second_level());
+    cases.extend(suite.cuts());
+    cases.retain(|case| wanted.is_empty() || wanted.iter().any(|part| case.name.contains(part.as_str())));
+    let sample = Sample::from_environment();
+    if wanted.is_empty() {
+        cases = sample.of(cases);
+    }
+    let (missed, pairs) = sample::missed(&cases);
+    let report = pool::run(&suite, &cases);
+    println!("crash: {} of {pairs} points x faults", pairs - missed.len());
+    println!("crash: chosen by {}", sample.text());
+    report.tell(if wanted.is_empty() { &missed } else { &[] })
+}
