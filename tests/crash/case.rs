@@ -14,6 +14,7 @@ use crate::{
     journal::Book,
     judge::{Judge, Reference, Standing},
     scenario::{Ending, Scenario},
+    syscall,
 };
 
 /// What happens at a point.
@@ -79,6 +80,8 @@ enum Kind {
     Left(Plan, Plan),
     /// So many bytes reach the agent; then the line is cut.
     Cut(usize),
+    /// The agent is killed as it enters a system call for the nth time.
+    Syscall(String, u32),
 }
 
 /// A case.
@@ -99,6 +102,7 @@ impl Case {
             Kind::Recovery(first, second) => format!("recovery {own} {} then {}", told(first), told(second)),
             Kind::Left(first, second) => format!("left {own} {} then {}", told(first), told(second)),
             Kind::Cut(bytes) => format!("cut {own} {bytes}"),
+            Kind::Syscall(call, nth) => format!("syscall {own} {call}:{nth}"),
         };
         Case { name, scenario, kind }
     }
@@ -111,14 +115,20 @@ impl Case {
             Kind::Recovery(_, plan) => format!("faults in a recovery: {:?}", plan.act),
             Kind::Left(_, plan) => format!("faults where all is left as it is: {:?}", plan.act),
             Kind::Cut(_) => "cuts of the line".into(),
+            Kind::Syscall(..) => "kills at system calls".into(),
         }
+    }
+
+    /// Whether it is played in any case.
+    pub(crate) fn is_due(&self) -> bool {
+        matches!(self.kind, Kind::Syscall(..))
     }
 
     /// The point that it is about, and what happens there.
     pub(crate) fn fault(&self) -> Option<(&str, Act)> {
         match &self.kind {
             Kind::Run(plan) | Kind::Recovery(_, plan) | Kind::Left(_, plan) => Some((&plan.point, plan.act)),
-            Kind::Drift(_) | Kind::Cut(_) => None,
+            Kind::Drift(_) | Kind::Cut(_) | Kind::Syscall(..) => None,
         }
     }
 }
@@ -186,6 +196,25 @@ impl<'g> Suite<'g> {
         cases
     }
 
+    /// The agent is killed at each system call that changes something, in a run that stays and in one that goes back.
+    pub(crate) fn syscalls(&self) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for name in ["all-kinds", "fails-last"] {
+            let at = Scenario::ALL.iter().position(|scenario| scenario.name == name).unwrap();
+            let scenario = &Scenario::ALL[at];
+            let host = self.ground.host(scenario);
+            let agent = host.start_under(syscall::noting(&host.watch_log()));
+            agent.send(scenario.lines(&host).0);
+            agent.wait();
+            agent.said();
+            for (call, count) in syscall::counts(&host.watch_log()) {
+                cases.extend((1..=count).map(|nth| Case::of(at, Kind::Syscall(call.clone(), nth))));
+            }
+        }
+        assert!(!cases.is_empty(), "strace has seen nothing");
+        cases
+    }
+
     /// Recoveries of runs that were killed at their end, in their middle, and on their way back.
     fn trace_recoveries(&self) -> Vec<(usize, Plan, Vec<String>)> {
         let places = [
@@ -243,6 +272,17 @@ impl<'g> Suite<'g> {
                 judge.run(&host, &said)?;
                 play(&host, scenario, second, one(&ToAgent::Recover(Settle::AsItIs)))?;
                 left(&judge, &host)
+            }
+            Kind::Syscall(call, nth) => {
+                let agent = host.start_under(syscall::killing(call, *nth));
+                agent.send(scenario.lines(&host).0);
+                let fate = agent.wait();
+                let said = agent.said();
+                if fate != Fate::Killed {
+                    return Err(format!("it was not killed, but {fate:?}: {said:?}"));
+                }
+                let (standing, _) = judge.run(&host, &said)?;
+                settle(&judge, &host, standing, 1)
             }
             Kind::Cut(bytes) => {
                 let agent = host.start(scenario, None);

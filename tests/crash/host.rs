@@ -109,12 +109,28 @@ impl Host<'_> {
         if let Some(mount) = scenario.mount {
             command = self.mounted(mount);
         }
-        command.arg("serve").arg("--root").arg(self.root());
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/").env("XDG_STATE_HOME", "/var/lib");
+        self.furnish(&mut command);
         if let Some(fault) = fault {
             command.env("ROLLBOOK_FAULT", fault).env("ROLLBOOK_FAULT_LOG", self.fault_log());
         }
         Agent::start(command)
+    }
+
+    /// Starts an agent under a program that watches it.
+    pub(crate) fn start_under(&self, mut watcher: Command) -> Agent {
+        watcher.arg("--").arg(&self.ground.agent);
+        self.furnish(&mut watcher);
+        Agent::start(watcher)
+    }
+
+    fn furnish(&self, command: &mut Command) {
+        command.arg("serve").arg("--root").arg(self.root());
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/").env("XDG_STATE_HOME", "/var/lib");
+    }
+
+    /// Where a watcher can write.
+    pub(crate) fn watch_log(&self) -> PathBuf {
+        self.folder.path().join("watched")
     }
 
     /// A command that puts one file over another by a mount that ends with it, and becomes the agent.

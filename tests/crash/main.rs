@@ -13,6 +13,7 @@ mod judge;
 mod pool;
 mod sample;
 mod scenario;
+mod syscall;
 #[path = "../laws/tree.rs"]
 mod tree;
 
@@ -24,13 +25,19 @@ use sample::Sample;
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let sample = Sample::from_environment();
+    scenario::SEED.get_or_init(|| sample.seed);
     let ground = Ground::find();
     let suite = Suite::prepare(&ground);
     let mut cases = suite.first_level();
     cases.extend(suite.second_level());
     cases.extend(suite.cuts());
+    if syscall::can_trace() {
+        cases.extend(suite.syscalls());
+    } else {
+        println!("crash: left out: kills at system calls; strace is not here, or may not trace");
+    }
     cases.retain(|case| wanted.is_empty() || wanted.iter().any(|part| case.name.contains(part.as_str())));
-    let sample = Sample::from_environment();
     if wanted.is_empty() {
         cases = sample.of(cases);
     }

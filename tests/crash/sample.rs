@@ -16,7 +16,8 @@ const CASES: usize = 3000;
 /// What is chosen by.
 pub(crate) struct Sample {
     cases: usize,
-    seed: u64,
+    /// The runs that chance makes come from it, too.
+    pub(crate) seed: u64,
 }
 
 impl Sample {
@@ -42,7 +43,8 @@ impl Sample {
         let mut seen = BTreeSet::new();
         let (mut chosen, mut others) = (Vec::new(), Vec::new());
         for case in all {
-            match case.fault().is_some_and(|(point, act)| seen.insert((point.to_owned(), act))) {
+            let is_new = case.fault().is_some_and(|(point, act)| seen.insert((point.to_owned(), act)));
+            match is_new || case.is_due() {
                 true => chosen.push(case),
                 false => others.push(case),
             }

@@ -1,6 +1,6 @@
 //! What is done on the hosts: runs that between them pass every fault point.
 
-use std::{collections::BTreeMap, collections::HashMap, fs, os::unix::fs::DirBuilderExt, path::Path};
+use std::{collections::BTreeMap, collections::HashMap, fs, os::unix::fs::DirBuilderExt, path::Path, sync::OnceLock};
 
 use rollbook::{
     base::{Digest, Fault},
@@ -21,7 +21,7 @@ use rollbook::{
 };
 use serde_json::{Value, json};
 
-use crate::host::Host;
+use crate::{host::Host, sample::Dice};
 
 /// How a run ends if nothing goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,8 @@ impl Scenario {
         Scenario { name: "fails-last", steps: fails_last, ending: Ending::GoesBack, ..Scenario::REST },
         Scenario { name: "stops", steps: stops, ending: Ending::Stops, ..Scenario::REST },
         Scenario { name: "long-content", before: SMALL, steps: long_content, ..Scenario::REST },
+        Scenario { name: "chance", steps: |script| chance(script, 1), ..Scenario::REST },
+        Scenario { name: "chance-back", steps: |script| chance(script, 2), ending: Ending::GoesBack, ..Scenario::REST },
         Scenario { name: "housekeeping", furnish: Some(lived_in), steps: one_file, witnessed: true, ..Scenario::REST },
         Scenario {
             name: "many-witnesses",
@@ -175,6 +177,37 @@ fn stops(script: &mut Script<'_>) {
     script.task("copy", json!({"dest": "/etc/app.conf", "content": "one\nTWO\n"}), |_| {});
     script.command(1);
     script.task("file", json!({"path": "/srv/old", "state": "absent"}), |_| {});
+}
+
+/// What the runs that chance makes are made from: one number for all of them, and the number of each.
+pub(crate) static SEED: OnceLock<u64> = OnceLock::new();
+
+/// A dozen steps as they fall. They may meet the same things again and again, and change nothing.
+fn chance(script: &mut Script<'_>, own: u64) {
+    let mut dice = Dice(SEED.get().expect("set before anything is played").wrapping_add(own));
+    let mut commands = 0;
+    for _ in 0..12 {
+        let (path, mode) = (dice.below(3), ["0600", "0644", "0640"][dice.below(3)]);
+        let content = "a line\n".repeat(dice.below(400));
+        let (kind, args) = match dice.below(9) {
+            0 | 1 => ("copy", json!({"dest": format!("/srv/file{path}"), "content": content, "mode": mode})),
+            2 => ("copy", json!({"dest": "/etc/app.conf", "content": content})),
+            3 => ("lineinfile", json!({"path": "/etc/hosts", "line": format!("10.0.0.{path} host")})),
+            4 => ("file", json!({"path": format!("/srv/folder{path}/a/b"), "state": "directory"})),
+            5 => ("file", json!({"path": format!("/srv/link{path}"), "state": "link", "src": mode, "force": true})),
+            6 => {
+                let gone = ["/srv/old", "/srv/file1", "/srv/folder2", "/srv/link0", "/etc/drift.conf"][dice.below(5)];
+                ("file", json!({"path": gone, "state": "absent"}))
+            }
+            7 => ("file", json!({"path": "/etc/key", "mode": mode})),
+            _ => {
+                commands += 1;
+                script.command(commands);
+                continue;
+            }
+        };
+        script.task(kind, args, |_| {});
+    }
 }
 
 fn one_file(script: &mut Script<'_>) {

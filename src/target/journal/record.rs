@@ -170,6 +170,7 @@ fn was_acknowledged(no: u32, rest: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::event::Undone;
 
     fn sample(count: u32) -> (Vec<u8>, Vec<Record>) {
         let records: Vec<Record> = (0..count).map(|entry| Record::Sealed { entry }).collect();
@@ -226,5 +227,43 @@ mod tests {
         bytes[ends[0]..ends[1]].fill(0);
         let read = read(&bytes).unwrap();
         assert_eq!((read.records.len(), read.bytes), (1, ends[0]));
+    }
+
+    /// What a disk may hold after the power went: all that was synced, and of the rest any of its sectors, in any
+    /// combination. Sectors that never came are zeros, or the file ends before them.
+    #[test]
+    fn any_sectors_of_what_was_not_synced_leave_a_beginning_of_the_journal() {
+        const SECTOR: usize = 512;
+        for synced in 1..=3_u32 {
+            let long = |entry: u32| Record::Undone { entry, how: Undone::Failed("x".repeat(700)) };
+            let records: Vec<Record> =
+                (0..8).map(|entry| if entry < 3 { Record::Sealed { entry } } else { long(entry) }).collect();
+            let (mut bytes, mut safe) = (MAGIC.to_vec(), 0);
+            for (no, record) in (0..).zip(&records) {
+                push(&mut bytes, no, no.min(synced), record).unwrap();
+                if no < synced {
+                    safe = bytes.len();
+                }
+            }
+            let pending: Vec<(usize, usize)> = (safe / SECTOR..bytes.len().div_ceil(SECTOR))
+                .map(|sector| ((sector * SECTOR).max(safe), ((sector + 1) * SECTOR).min(bytes.len())))
+                .collect();
+            assert!((6..=12).contains(&pending.len()), "{} sectors", pending.len());
+            for kept in 0..1_u32 << pending.len() {
+                let mut disk = bytes.clone();
+                for (at, (from, to)) in pending.iter().enumerate() {
+                    if kept >> at & 1 == 0 {
+                        disk[*from..*to].fill(0);
+                    }
+                }
+                let last =
+                    pending.iter().enumerate().filter(|(at, _)| kept >> at & 1 == 1).map(|(_, (_, to))| *to).max();
+                for end in [disk.len(), last.unwrap_or(safe)] {
+                    let read = read(&disk[..end]).unwrap_or_else(|damage| panic!("{kept:b} of {synced}: {damage:?}"));
+                    assert!(read.records.len() >= synced as usize, "{kept:b}: what was synced is there");
+                    assert!(records.starts_with(&read.records), "{kept:b}: nothing else is read");
+                }
+            }
+        }
     }
 }
