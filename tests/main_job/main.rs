@@ -1,6 +1,7 @@
 //! The main job, end to end, by the program itself: applied, at rest, undone, recorded.
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
 
+mod killed;
 #[path = "../sshd/mod.rs"]
 mod sshd;
 #[path = "../laws/tree.rs"]
@@ -69,16 +70,17 @@ impl Stage {
     }
 
     fn command_for(&self, runbook: &Path, verb: &str, more: &[&str]) -> Command {
+        let (runbook, inventory) = (runbook.display().to_string(), self.path("inventory.yml").display().to_string());
+        let mut command = self.rollbook(&[verb, &runbook, "-i", &inventory]);
+        command.arg("--set").arg(format!("root={}", self.root().display())).args(more);
+        command
+    }
+
+    fn rollbook(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rollbook"));
         command
             .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .arg(verb)
-            .arg(runbook)
-            .arg("-i")
-            .arg(self.path("inventory.yml"))
-            .arg("--set")
-            .arg(format!("root={}", self.root().display()))
-            .args(more)
+            .args(words)
             .env("HOME", self.folder.path())
             .env("XDG_STATE_HOME", self.path("state"))
             .env("ROLLBOOK_STORE", self.path("record.db"))
