@@ -232,6 +232,8 @@ impl View for HostView<'_> {
         }
         let bytes = self.probe.read(path).map_err(|error| Halt::io(format_args!("reading {path}"), &error))?;
         if Content::of(&bytes) != *content {
+            // Whoever looks again must not be told the same.
+            self.seen.forget();
             return Err(Halt::Failed(format!("{path} changed while it was read")));
         }
         Ok(bytes)
