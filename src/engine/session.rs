@@ -272,7 +272,8 @@ impl Session {
                 return Ok(());
             }
             let has_line = self.line.is_some();
-            if !has_line && self.entering.is_none() && self.confirming.is_none() {
+            let awaits_verdict = was_halted && !was_judged;
+            if !has_line && !awaits_verdict && self.entering.is_none() && self.confirming.is_none() {
                 continue;
             }
             tokio::select! {
@@ -294,7 +295,7 @@ impl Session {
                     let orders = self.run.hold();
                     self.orders.extend(orders);
                 }
-                (reason, verdict) = gate::judged(&mut verdict), if was_halted && !was_judged => {
+                (reason, verdict) = gate::judged(&mut verdict), if awaits_verdict => {
                     was_judged = true;
                     self.drop_orders();
                     let orders = match verdict {
