@@ -80,7 +80,8 @@ impl Desk {
 
     /// Applies on a terminal of its own; what is typed comes from the pipe.
     fn apply_on_a_terminal(&self) -> Running {
-        let line = format!("{} apply runbook.yml -i inventory.yml --yes", env!("CARGO_BIN_EXE_rollbook"));
+        // Whatever shell `script` takes: one that stays would be interrupted as well, and its exit code told.
+        let line = format!("exec {} apply runbook.yml -i inventory.yml --yes", env!("CARGO_BIN_EXE_rollbook"));
         self.start("script", &["--quiet", "--return", "--echo", "never", "--command", &line, "/dev/null"])
     }
 
