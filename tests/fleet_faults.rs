@@ -57,7 +57,7 @@ fn a_short_cut_is_no_matter() {
     host.cut();
     assert!(!host.answers(), "it is cut off");
     host.heal();
-    assert!(host.answers());
+    until("it is back", Duration::from_secs(30), || host.answers());
     let said = run.wait().ended(0);
     said.with("succeeded, 3 changed");
     assert_eq!(host.sh("cat /etc/app.conf"), "new");

@@ -192,15 +192,19 @@ fn a_reset_keeps_the_disk_and_a_wipe_does_not() {
 #[ignore = "needs the fleet: tests/run"]
 fn a_cut_is_silent_and_a_frozen_host_says_nothing() {
     let host = host(Kind::Light);
-    let words = || String::from_utf8_lossy(&host.ssh("root", "true").stderr).into_owned();
+    // Neither "refused" nor "no route": nothing comes at all.
+    let is_silent = |why: &str| {
+        let said = String::from_utf8_lossy(&host.ssh("root", "true").stderr).into_owned();
+        assert!(said.contains("timed out"), "{why}: {said}");
+    };
     host.cut();
-    assert!(words().contains("Connection timed out"), "{}", words());
+    is_silent("cut");
     host.heal();
-    assert!(host.answers());
+    until("it is back", Duration::from_secs(30), || host.answers());
     host.freeze();
-    assert!(words().contains("timed out during banner exchange"), "{}", words());
+    is_silent("frozen");
     host.thaw();
-    assert!(host.answers());
+    until("it goes on", Duration::from_secs(30), || host.answers());
 }
 
 #[test]

@@ -231,6 +231,17 @@ fn the_second_signal_leaves_and_says_how_to_go_on() {
 }
 
 #[test]
+fn without_an_agent_those_that_wait_for_their_turn_are_stopped_too() {
+    let desk = Desk::new("  - raw: echo begun > ROOT/said; sleep 60\n    throttle: 1\n");
+    fs::write(desk.path("inventory.yml"), "all: {vars: {transport: local}, hosts: {here: , there: }}\n").unwrap();
+    let running = desk.apply();
+    desk.until_the_command_runs(&running);
+    running.signal(Signal::TERM);
+    let said = running.ended(9);
+    assert_eq!(said.matches("stopped by the operator").count(), 2, "{said}");
+}
+
+#[test]
 fn what_a_host_is_at_is_finished_first() {
     // One step removes all of them, one after the other: it stops between two, and all come back.
     let desk = Desk::new("  - file: {path: ROOT/many, state: absent}\n  - copy: {content: new, dest: ROOT/first}\n");

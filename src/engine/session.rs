@@ -273,9 +273,6 @@ impl Session {
             }
             let has_line = self.line.is_some();
             let awaits_verdict = was_halted && !was_judged;
-            if !has_line && !awaits_verdict && self.entering.is_none() && self.confirming.is_none() {
-                continue;
-            }
             tokio::select! {
                 _ = pings.tick(), if has_line && self.job.mode == Mode::Apply => self.push(&ToAgent::Ping),
                 stepped = async { self.line.as_mut().expect("asked above").step().await }, if has_line => stepped?,
