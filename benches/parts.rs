@@ -92,7 +92,7 @@ impl Asker for Nobody {
 /// A job of a runbook in benches/work, ready to be rendered.
 fn job(runbook: &str, hosts: usize) -> Job {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/work");
-    let runbook = syntax::runbook::load(&project.join(runbook), &steps::words()).unwrap();
+    let runbook = syntax::runbook::load(&project.join(runbook), &steps::words()).0.unwrap();
     let inventory = inventory(hosts);
     let minute = Duration::from_secs(60);
     Job {

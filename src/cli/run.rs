@@ -111,20 +111,24 @@ pub(crate) struct Loaded {
     renderer: Renderer,
     shelf: Arc<Shelf>,
     drafts: Arc<Drafts>,
+    /// What is wrong in steps of the runbook.
+    broken: Faults,
 }
 
-/// Reads and checks everything, and gives all that is wrong at once.
+/// Reads everything. Faults in single steps are kept for [`Loaded::check`], which finds those of the other steps.
 pub(crate) fn load(args: &RunArgs) -> Result<Loaded, Faults> {
-    let mut faults = Faults::default();
     let checkout = provenance::Checkout::of(&args.runbook);
-    let runbook = faults.keep(syntax::runbook::load(&args.runbook, &steps::words()));
+    let (runbook, mut faults) = syntax::runbook::load(&args.runbook, &steps::words());
+    let broken = faults.clone();
     let inventory = faults.keep(syntax::inventory::load(&args.inventory));
     let (Some(runbook), Some((inventory, inventory_files))) = (runbook, inventory) else { return Err(faults) };
     let hosts = faults.keep(select(&inventory, &runbook, args.limit.as_deref())).unwrap_or_default();
     let given = faults.keep(given(&args.set)).unwrap_or_default();
     let (params, set) = split(&runbook, &inventory, given);
     let params = faults.keep(syntax::runbook::bind_params(&runbook, &params)).unwrap_or_default();
-    faults.or(())?;
+    if faults != broken {
+        return Err(faults);
+    }
     let asker = Arc::new(ask::Terminal::default());
     Ok(Loaded {
         secrets: Masker::new(secrets(&params, &hosts)),
@@ -140,6 +144,7 @@ pub(crate) fn load(args: &RunArgs) -> Result<Loaded, Faults> {
         renderer: Renderer::new(project(&args.runbook)),
         shelf: Arc::default(),
         drafts: Arc::default(),
+        broken,
     })
 }
 
@@ -282,7 +287,10 @@ impl Loaded {
 
     /// Finds all that can be found wrong without a connection.
     pub(crate) fn check(&self, args: &RunArgs) -> Result<(), Faults> {
-        engine::check(&self.job(args, Mode::Plan)?)
+        let mut faults = self.broken.clone();
+        faults.keep(engine::check(&self.job(args, Mode::Plan)?));
+        faults.0.sort_by_key(|fault| fault.place.as_ref().map(|place| (place.file.clone(), place.line)));
+        faults.or(())
     }
 
     /// Plans or applies, to the end.

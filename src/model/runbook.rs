@@ -106,6 +106,8 @@ pub struct KindWord {
     pub short: Option<&'static str>,
     /// The names of all its fields.
     pub fields: &'static [&'static str],
+    /// Whether it runs what the runbook says: then a step of it can have an `undo`.
+    pub runs: bool,
 }
 
 /// A parameter of a runbook.
@@ -182,6 +184,8 @@ pub struct Step {
     pub tags: Vec<String>,
     /// How hosts go through it, if not all at once.
     pub turn: Option<Turn>,
+    /// Something in it is wrong, and was told: it is here for others to refer to.
+    pub is_broken: bool,
 }
 
 /// How hosts go through a step.

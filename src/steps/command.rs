@@ -74,6 +74,7 @@ impl Kind for Command {
   undo: /srv/app/bin/migrate --down
 ";
     const SHORT: Option<&'static str> = Some("cmd");
+    const RUNS: bool = true;
 
     fn prepare(&mut self, desk: &mut dyn Desk) -> Result<(), Fault> {
         let commands = [Some(&self.cmd), self.unless.as_ref(), self.only_if.as_ref()];

@@ -63,6 +63,9 @@ pub trait Kind: Serialize + DeserializeOwned {
     /// Fields whose texts are expressions, evaluated by the controller to a value: `that: facts.cpus > 2`.
     const EXPRESSIONS: &'static [&'static str] = &[];
 
+    /// Whether it runs what the runbook says, so that only the runbook can say how that is undone.
+    const RUNS: bool = false;
+
     /// Whether its answer depends on the host. In a plan, what fails on a host that earlier steps may yet change is not
     /// known to fail; what depends on the runbook alone is.
     const LOOKS: bool = true;
@@ -223,6 +226,7 @@ macro_rules! kinds {
             example: $module::$kind::EXAMPLE,
             short: $module::$kind::SHORT,
             expressions: $module::$kind::EXPRESSIONS,
+            runs: $module::$kind::RUNS,
             fields: fields::names_of::<$module::$kind>,
             #[cfg(feature = "controller")]
             schema: || schemars::schema_for!($module::$kind),
@@ -261,6 +265,8 @@ pub struct Manual {
     pub short: Option<&'static str>,
     /// See [`Kind::EXPRESSIONS`].
     pub expressions: &'static [&'static str],
+    /// See [`Kind::RUNS`].
+    pub runs: bool,
     /// The names of its fields, in the order in which the manual shows them.
     pub fields: fn() -> &'static [&'static str],
     /// Its fields, their types and meanings, from the doc comments.
@@ -275,7 +281,10 @@ fn yes() -> bool {
 
 /// The kinds as the language knows them.
 pub fn words() -> Vec<KindWord> {
-    let word = |kind: &Manual| KindWord { name: kind.name, short: kind.short, fields: (kind.fields)() };
+    let word = |kind: &Manual| {
+        let Manual { name, short, runs, .. } = *kind;
+        KindWord { name, short, fields: (kind.fields)(), runs }
+    };
     KINDS.iter().map(word).collect()
 }
 

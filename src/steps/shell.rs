@@ -78,6 +78,7 @@ impl Kind for Shell {
   shell: {cmd: \"test $(df --output=avail /srv | tail -n 1) -gt 1000000\", changes: false}
 ";
     const SHORT: Option<&'static str> = Some("cmd");
+    const RUNS: bool = true;
 
     fn prepare(&mut self, desk: &mut dyn Desk) -> Result<(), Fault> {
         if self.cmd.trim().is_empty() {

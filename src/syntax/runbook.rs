@@ -25,16 +25,20 @@ pub use params::{Bound, bind_params};
 const RESERVED: [&str; 8] = ["params", "vars", "host", "groups", "facts", "steps", "item", "loop"];
 
 /// Reads and checks a runbook. `kinds` are the step kinds that there are. All faults are given, in the order of the
-/// file.
-pub fn load(path: &Path, kinds: &[KindWord]) -> Result<Runbook, Faults> {
-    let text = yaml::text_of(path)?;
-    parse(&path.to_string_lossy(), &text, kinds)
+/// file; where only steps are wrong, there is a runbook beside them, in which those are marked.
+pub fn load(path: &Path, kinds: &[KindWord]) -> (Option<Runbook>, Faults) {
+    match yaml::text_of(path) {
+        Ok(text) => parse(&path.to_string_lossy(), &text, kinds),
+        Err(fault) => (None, fault.into()),
+    }
 }
 
-/// Reads and checks the text of a runbook.
-pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> Result<Runbook, Faults> {
-    let node = yaml::parse(file, text)?;
-    let mut fields = Fields::of(&node, "a runbook")?;
+/// Reads and checks the text of a runbook: see [`load`].
+pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> (Option<Runbook>, Faults) {
+    let mut faults = Faults::default();
+    let node = faults.keep(yaml::parse(file, text));
+    let fields = node.as_ref().and_then(|node| faults.keep(Fields::of(node, "a runbook")));
+    let Some(mut fields) = fields else { return (None, faults) };
     let name = fields.required("runbook").and_then(|node| fields.faults.keep(decode::text(node)));
     let hosts = fields.required("hosts").and_then(|node| fields.faults.keep(decode::text(node)));
     let description = fields.text("description").map(|text| text.value);
@@ -45,6 +49,7 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> Result<Runbook, Faul
     let vars = fields.read("vars", read_vars).unwrap_or_default();
     let (strategy, verify) = fields.read("strategy", |node| strategy::read(node, kinds)).unwrap_or_default();
     let (steps, handlers) = (fields.required("steps"), fields.value("handlers"));
+    let is_head_sound = fields.faults.0.is_empty();
     let Outline { steps, marks, .. } =
         steps.map(|node| Outline::read(node, kinds, &mut fields.faults)).unwrap_or_default();
     let sound = fields.faults.0.len();
@@ -58,7 +63,7 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> Result<Runbook, Faul
     if handlers_are_whole {
         check_handlers(&steps, &handlers, &mut fields.faults);
     }
-    let runbook = name.zip(hosts).map(|(name, hosts)| Runbook {
+    let runbook = name.zip(hosts).filter(|_| is_head_sound).map(|(name, hosts)| Runbook {
         file: file.into(),
         digest: Digest::of(text.as_bytes()),
         name: name.value,
@@ -75,7 +80,7 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> Result<Runbook, Faul
         marks,
         handlers,
     });
-    fields.finish(runbook)
+    (runbook, fields.finish(Some(())).err().unwrap_or_default())
 }
 
 fn read_become(node: &Node) -> Result<Become, Fault> {

@@ -35,7 +35,7 @@ impl Outline {
             let is_block = item.as_map().is_some_and(|entries| entries.iter().any(|entry| entry.key == "block"));
             if is_block {
                 faults.keep(self.block(item, kinds));
-            } else if let Some(step) = faults.keep(step::read(item, kinds)) {
+            } else if let Some(step) = step::read(item, kinds, faults) {
                 if self.depth > 0 && step.kind.value == "raw" {
                     let fault = Fault::input("`raw` cannot stand in a block: nothing can undo it");
                     faults.push(fault.at(&step.kind.place).hint("have it before the block or behind it"));
@@ -63,7 +63,7 @@ impl Outline {
         let sensitive = fields.truth("sensitive");
         let tags = fields.read("tags", step::tags).unwrap_or_default();
         let once = fields.truth("run_once").then_some(Turn::Once);
-        let first = self.steps.len();
+        let (first, is_broken) = (self.steps.len(), !fields.faults.0.is_empty());
         self.depth += 1;
         for (mark, part) in parts {
             let Some(part) = part else { continue };
@@ -82,6 +82,7 @@ impl Outline {
             step.sensitive |= sensitive;
             step.tags.extend_from_slice(&tags);
             step.turn = step.turn.or(once);
+            step.is_broken |= is_broken;
         }
         fields.finish(Some(()))
     }
@@ -97,8 +98,8 @@ mod tests {
     use crate::syntax::yaml;
 
     const KINDS: [KindWord; 2] = [
-        KindWord { name: "debug", short: Some("msg"), fields: &["msg"] },
-        KindWord { name: "raw", short: Some("line"), fields: &["line"] },
+        KindWord { name: "debug", short: Some("msg"), fields: &["msg"], runs: false },
+        KindWord { name: "raw", short: Some("line"), fields: &["line"], runs: false },
     ];
 
     fn read(text: &str) -> Result<Outline, String> {

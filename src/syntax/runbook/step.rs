@@ -38,10 +38,10 @@ const KEYS: [&str; 15] = [
     "register",
 ];
 
-/// Reads a list of steps; those that are wrong are told, and left out.
+/// Reads a list of steps; those that are wrong are told, and marked.
 pub(super) fn list(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Vec<Step> {
     let items = items(node, faults).unwrap_or_default();
-    items.iter().filter_map(|item| faults.keep(read(item, kinds))).collect()
+    items.iter().filter_map(|item| read(item, kinds, faults)).collect()
 }
 
 /// The items of a list of steps.
@@ -54,9 +54,9 @@ pub(super) fn items<'n>(node: &'n Node, faults: &mut Faults) -> Option<&'n [Node
     None
 }
 
-/// Reads a step.
-pub(super) fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
-    let mut fields = Fields::of(node, "a step")?;
+/// Reads a step; one that is wrong is told, and marked.
+pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Option<Step> {
+    let mut fields = faults.keep(Fields::of(node, "a step"))?;
     let kind = kind_of(node, kinds, &mut fields.faults);
     if let Some((kind, entry)) = kind {
         fields.value(kind.name);
@@ -81,6 +81,9 @@ pub(super) fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
     let each = fields.value("loop").cloned();
     let notify = fields.read("notify", decode::texts).unwrap_or_default();
     let undo = fields.value("undo").cloned();
+    if let (Some(undo), Some((kind, _))) = (&undo, kind.filter(|(kind, _)| !kind.runs)) {
+        fields.faults.push(no_undo(kind, kinds).at(&undo.place));
+    }
     let retry = fields.read("retry", read_retry);
     let timeout_s = fields.read("timeout", duration_ms).map(|limit| limit.div_ceil(1000));
     let environment = fields.read("environment", pairs).unwrap_or_default();
@@ -88,32 +91,44 @@ pub(super) fn read(node: &Node, kinds: &[KindWord]) -> Result<Step, Faults> {
     let sensitive = fields.truth("sensitive");
     let tags = fields.read("tags", tags).unwrap_or_default();
     let turn = turn(&mut fields);
-    let step = kind.map(|(kind, entry)| {
-        let kind_word = Placed { value: kind.name.to_owned(), place: entry.key_place.clone() };
-        Step {
-            place: node.place.clone(),
-            name: name.unwrap_or_else(|| kind_word.clone()),
-            id,
-            args: arguments(kind, entry, node),
-            kind: kind_word,
-            when,
-            each,
-            notify,
-            undo,
-            retry,
-            timeout_s,
-            environment,
-            vars,
-            sensitive,
-            tags,
-            turn,
+    let (word, args) = match kind {
+        Some((kind, entry)) => {
+            (Placed { value: kind.name.to_owned(), place: entry.key_place.clone() }, arguments(kind, entry, node))
         }
-    });
+        None => (
+            Placed { value: String::new(), place: node.place.clone() },
+            Node { value: Value::Null, place: node.place.clone() },
+        ),
+    };
     // Without a kind, the word that was meant as one would be told twice.
-    match step {
-        Some(step) => fields.finish(Some(step)),
-        None => Err(fields.faults),
-    }
+    let told = if kind.is_some() { fields.finish(Some(())).err() } else { Some(fields.faults) };
+    let is_broken = told.is_some();
+    faults.0.extend(told.unwrap_or_default().0);
+    Some(Step {
+        place: node.place.clone(),
+        name: name.unwrap_or_else(|| word.clone()),
+        id,
+        args,
+        kind: word,
+        when,
+        each,
+        notify,
+        undo,
+        retry,
+        timeout_s,
+        environment,
+        vars,
+        sensitive,
+        tags,
+        turn,
+        is_broken,
+    })
+}
+
+fn no_undo(kind: &KindWord, kinds: &[KindWord]) -> Fault {
+    let runs: Vec<_> = kinds.iter().filter(|kind| kind.runs).map(|kind| format!("`{}`", kind.name)).collect();
+    let fault = Fault::input(format!("`{}` takes no `undo`", kind.name));
+    fault.hint(format!("it is for {}: all else goes back to the state in which it was found", runs.join(" and ")))
 }
 
 /// The one key that is a kind.
@@ -287,7 +302,7 @@ mod tests {
     use crate::syntax::yaml;
 
     const KINDS: [KindWord; 1] =
-        [KindWord { name: "command", short: Some("cmd"), fields: &["cmd", "creates", "vars"] }];
+        [KindWord { name: "command", short: Some("cmd"), fields: &["cmd", "creates", "vars"], runs: true }];
 
     fn arguments(text: &str) -> Result<serde_json::Value, String> {
         let node = yaml::parse("x.yml", text).map_err(|faults| faults.to_string())?;

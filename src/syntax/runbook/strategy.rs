@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use crate::syntax::yaml;
 
-    const KINDS: [KindWord; 1] = [KindWord { name: "http", short: None, fields: &["url"] }];
+    const KINDS: [KindWord; 1] = [KindWord { name: "http", short: None, fields: &["url"], runs: false }];
 
     fn told(text: &str) -> Result<(Strategy, Vec<Step>), String> {
         let node = yaml::parse("x.yml", text).map_err(|faults| faults.to_string())?;
