@@ -1,6 +1,9 @@
 //! Values that must not be seen, and the one that hides them.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,44 +33,54 @@ impl fmt::Debug for Secret {
 /// What stands where a secret stood.
 pub const HIDDEN: &str = "[hidden]";
 
-/// Replaces every known secret value in a text, whoever printed it.
+/// Replaces every known secret value in a text, whoever printed it. Clones know the same.
 #[derive(Clone, Default, Debug)]
 pub struct Masker {
     /// Longest first, so that a secret that contains another is hidden whole.
-    values: Vec<Secret>,
+    values: Arc<RwLock<Vec<Secret>>>,
 }
 
 impl Masker {
     /// A masker for `values`. Empty ones hide nothing. A value of several lines is also hidden line by
     /// line, since diffs and logs cut at line ends.
     pub fn new(values: impl IntoIterator<Item = Secret>) -> Self {
-        let mut all: Vec<String> = Vec::new();
+        let masker = Masker::default();
+        masker.learn(values);
+        masker
+    }
+
+    /// Hides these values, too, from now on.
+    pub fn learn(&self, values: impl IntoIterator<Item = Secret>) {
+        let mut known = self.values.write().unwrap_or_else(PoisonError::into_inner);
         for value in values {
             let lines = value.0.lines().map(str::trim).filter(|line| line.len() >= 4);
-            all.extend(lines.map(str::to_owned));
-            all.push(value.0);
+            known.extend(lines.map(Secret::new));
+            known.push(value);
         }
-        all.retain(|value| !value.is_empty());
-        all.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
-        all.dedup();
-        Masker { values: all.into_iter().map(Secret).collect() }
+        known.retain(|value| !value.0.is_empty());
+        known.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then(a.0.cmp(&b.0)));
+        known.dedup();
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Vec<Secret>> {
+        self.values.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether `text` holds a secret.
     pub fn finds(&self, text: &str) -> bool {
-        self.values.iter().any(|value| text.contains(value.expose()))
+        self.known().iter().any(|value| text.contains(value.expose()))
     }
 
     /// `text` with every secret replaced by [`HIDDEN`].
     pub fn hide(&self, text: &str) -> String {
-        self.values.iter().fold(text.to_owned(), |text, value| {
+        self.known().iter().fold(text.to_owned(), |text, value| {
             if text.contains(value.expose()) { text.replace(value.expose(), HIDDEN) } else { text }
         })
     }
 
     /// Whether there is anything to hide.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.known().is_empty()
     }
 }
 
@@ -81,5 +94,7 @@ mod tests {
         assert_eq!(masker.hide("x password1 pass line two"), format!("x {HIDDEN} {HIDDEN} {HIDDEN}"));
         assert!(!format!("{masker:?}").contains("pass"));
         assert!(masker.finds("-ppass") && !masker.finds("nothing"));
+        masker.clone().learn([Secret::new("typed later")]);
+        assert_eq!(masker.hide("typed later"), HIDDEN);
     }
 }

@@ -3,26 +3,39 @@
 use std::{
     collections::HashMap,
     io::{self, BufRead, IsTerminal, Write},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::{
-    base::Secret,
+    base::{Masker, Secret},
     engine::gate::Verdict,
     transport::{ASK_BECOME, ASK_PASSPHRASE, ASK_PASSWORD, Asker},
 };
 
 /// Asks on the terminal, each question once a run; hosts that ask the same get the same answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Terminal {
     answers: Mutex<HashMap<String, Option<Secret>>>,
+    masker: Masker,
+}
+
+impl Terminal {
+    /// One whose answers are hidden by `masker` from then on.
+    pub(crate) fn new(masker: &Masker) -> Arc<Terminal> {
+        Arc::new(Terminal { answers: Mutex::default(), masker: masker.clone() })
+    }
 }
 
 impl Asker for Terminal {
     fn ask(&self, question: &str) -> Option<Secret> {
         // The lock is held while asking: two hosts must not talk over each other.
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.entry(question.to_owned()).or_insert_with(|| ask_hidden(question)).clone()
+        let answer = answers.entry(question.to_owned()).or_insert_with(|| {
+            let answer = ask_hidden(question);
+            self.masker.learn(answer.clone());
+            answer
+        });
+        answer.clone()
     }
 }
 

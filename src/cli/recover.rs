@@ -98,7 +98,7 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
         },
         hosts,
         become_user: whom(args.become_user.as_deref()),
-        settings: args.connect.settings(Arc::new(ask::Terminal::default())),
+        settings: args.connect.settings(ask::Terminal::new(&masker)),
         forks: crate::cli::descriptors::hosts_at_once(args.connect.forks),
     };
     let book = book::open(global, Mode::Apply, false, &masker)?;

@@ -105,7 +105,10 @@ pub(crate) struct Loaded {
     params: Arc<BTreeMap<String, Data>>,
     shown_params: BTreeMap<String, Data>,
     set: Arc<BTreeMap<String, Data>>,
+    /// Hides what was given, and what is typed on the way.
     secrets: Masker,
+    /// What was given and must not become an argument.
+    given_secrets: Masker,
     asker: Arc<ask::Terminal>,
     checkout: provenance::Checkout,
     renderer: Renderer,
@@ -129,9 +132,12 @@ pub(crate) fn load(args: &RunArgs) -> Result<Loaded, Faults> {
     if faults != broken {
         return Err(faults);
     }
-    let asker = Arc::new(ask::Terminal::default());
+    let given_secrets = secrets(&params, &hosts);
+    let secrets = Masker::new(given_secrets.clone());
     Ok(Loaded {
-        secrets: Masker::new(secrets(&params, &hosts)),
+        asker: ask::Terminal::new(&secrets),
+        secrets,
+        given_secrets: Masker::new(given_secrets),
         shown_params: params.iter().map(|(name, param)| (name.clone(), param.shown())).collect(),
         params: Arc::new(params.into_iter().map(|(name, param)| (name, param.value)).collect()),
         runbook: Arc::new(runbook),
@@ -139,7 +145,6 @@ pub(crate) fn load(args: &RunArgs) -> Result<Loaded, Faults> {
         inventory_files,
         hosts,
         set: Arc::new(set),
-        asker,
         checkout,
         renderer: Renderer::new(project(&args.runbook)),
         shelf: Arc::default(),
@@ -257,7 +262,7 @@ impl Loaded {
             forks: crate::cli::descriptors::hosts_at_once(args.connect.forks),
             operator: format!("{}@{}", operator.user, operator.host),
             reason: args.reason.clone(),
-            masker: self.secrets.clone(),
+            masker: self.given_secrets.clone(),
             renderer: self.renderer.clone(),
             shelf: Arc::clone(&self.shelf),
             drafts: Arc::clone(&self.drafts),

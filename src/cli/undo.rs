@@ -149,6 +149,7 @@ impl Meant {
         let of = recover::wanted(&args.run, global)?;
         let told = Told::of(&of, global);
         let hosts = select(&inventory, &of, told.opened.as_ref(), args.limit.as_deref())?;
+        let masker = Masker::new(run::secrets_of(&hosts));
         let untouched = match told.opened {
             Some(_) => hosts.iter().map(|host| host.name.clone()).filter(|name| !told.touched.contains(name)).collect(),
             None => HashSet::new(),
@@ -157,11 +158,11 @@ impl Meant {
             labels: recover::labels(&of, global),
             of,
             opened: told.opened,
-            masker: Masker::new(run::secrets_of(&hosts)),
+            asker: ask::Terminal::new(&masker),
+            masker,
             hosts,
             inventory_files,
             untouched,
-            asker: Arc::default(),
         })
     }
 

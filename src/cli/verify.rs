@@ -90,11 +90,11 @@ fn ask_hosts(args: &VerifyArgs, inventory: &std::path::Path, store: &Store, glob
     let limit = Placed { value: args.limit.clone(), place: Place::file("--limit") };
     let names = syntax::pattern::select(&inventory, &limit)?;
     let hosts: Vec<Arc<Host>> = inventory.hosts.iter().filter(|host| names.contains(&host.name)).cloned().collect();
-    let settings = args.connect.settings(Arc::new(ask::Terminal::default()));
+    let masker = Masker::new(run::secrets_of(&hosts));
+    let settings = args.connect.settings(ask::Terminal::new(&masker));
     let runtime = run::runtime()?;
     let testimonies =
         runtime.block_on(witness::ask(&hosts, &settings, crate::cli::descriptors::hosts_at_once(args.connect.forks)));
-    let masker = Masker::new(run::secrets_of(&hosts));
     let mut exit = Exit::Done;
     for (host, testimony) in testimonies {
         let (found, words) = match testimony {

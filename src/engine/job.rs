@@ -50,7 +50,7 @@ pub struct Job {
     pub operator: String,
     /// Why, for whoever meets the run on the target.
     pub reason: Option<String>,
-    /// Hides secrets.
+    /// Finds secrets where they must not be: in arguments.
     pub masker: Masker,
     /// Renders everything.
     pub renderer: Renderer,
