@@ -1,6 +1,6 @@
 //! Facts: read from the kernel and a few files, in milliseconds. Nothing is started for them.
 
-use std::{fs, io::Read, path::Path};
+use std::{fs, io::Read, os::unix::fs::MetadataExt, path::Path};
 
 use crate::model::facts::{Facts, Mount};
 
@@ -35,7 +35,7 @@ pub fn gather(root: &Path) -> Facts {
         addresses: host.addresses(),
         init: host.init().into(),
         package_manager: host.package_manager().into(),
-        state_dir: state_dir(uid, &home),
+        state_dir: host.state_dir(uid, &home),
         user,
         is_root: uid == 0,
         home,
@@ -47,13 +47,9 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Where programs of this user keep state.
-fn state_dir(uid: u32, home: &str) -> String {
-    if uid == 0 {
-        return "/var/lib".into();
-    }
-    let given = std::env::var("XDG_STATE_HOME").ok().filter(|path| path.starts_with('/'));
-    given.unwrap_or_else(|| format!("{}/.local/state", home.trim_end_matches('/')))
+/// Whether a folder for state lies where every user can make folders.
+pub(super) fn is_public(state_dir: &str) -> bool {
+    state_dir.starts_with("/var/tmp/")
 }
 
 struct Host<'a> {
@@ -86,6 +82,19 @@ impl Host<'_> {
         };
         let home = || std::env::var("HOME").ok().filter(|home| home.starts_with('/')).unwrap_or_else(|| "/".into());
         passwd.lines().find_map(of_user).unwrap_or_else(|| (number.clone(), home()))
+    }
+
+    /// Where programs of this user keep state. Users of services often have a home that is not theirs, or is not there.
+    fn state_dir(&self, uid: u32, home: &str) -> String {
+        if uid == 0 {
+            return "/var/lib".into();
+        }
+        let given = std::env::var("XDG_STATE_HOME").ok().filter(|path| path.starts_with('/'));
+        let owns = || fs::metadata(home).is_ok_and(|found| found.is_dir() && found.uid() == uid);
+        given.unwrap_or_else(|| match self.root != Path::new("/") || owns() {
+            true => format!("{}/.local/state", home.trim_end_matches('/')),
+            false => format!("/var/tmp/rollbook-{uid}"),
+        })
     }
 
     fn cpus(&self) -> u32 {

@@ -48,7 +48,11 @@ impl Machine {
     /// The machine below `root`: `/` for the one that this process runs on, or a folder that stands for one.
     pub fn below(root: &Path) -> io::Result<Machine> {
         let facts = facts::gather(root);
-        let mut store = Store::at(root.join(facts.state_dir.trim_start_matches('/')).join("rollbook"));
+        let state_dir = root.join(facts.state_dir.trim_start_matches('/'));
+        if facts::is_public(&facts.state_dir) {
+            Store::claim_folder(&state_dir)?;
+        }
+        let mut store = Store::at(state_dir.join("rollbook"));
         if root == Path::new("/") && rustix::process::geteuid().is_root() {
             store = store.settled_at_boot(root, &facts.init);
         }

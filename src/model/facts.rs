@@ -40,7 +40,8 @@ pub struct Facts {
     pub is_root: bool,
     /// That user's home directory.
     pub home: String,
-    /// Where that user's programs keep state: `/var/lib` for root, else `$XDG_STATE_HOME` or `~/.local/state`.
+    /// Where that user's programs keep state: `/var/lib` for root, else `$XDG_STATE_HOME` or `~/.local/state`, and
+    /// `/var/tmp/rollbook-UID` for a user without a home of its own.
     pub state_dir: String,
     /// The kernel's boot id: changes at every boot.
     pub boot_id: String,

@@ -67,6 +67,13 @@ impl Store {
         Store { root: root.into(), boot: None }
     }
 
+    /// Makes a folder in a place where everybody may write, or makes sure that it is ours alone: what lies in it is
+    /// believed.
+    pub fn claim_folder(folder: &Path) -> io::Result<()> {
+        make_private(folder)?;
+        check_private(folder, 0o022).map_err(|fault| io::Error::other(fault.to_string()))
+    }
+
     /// The same, of a machine that can be told to settle at boot what is open in it: `machine` is its root folder.
     pub fn settled_at_boot(mut self, machine: &Path, init: &str) -> Self {
         self.boot = BootEntry::of(machine, init, &self.root);
