@@ -58,6 +58,20 @@ fn passwords_for_sudo() {
 
 #[test]
 #[ignore = "needs the fleet: tests/run"]
+fn users_whose_home_is_not_theirs() {
+    let host = host(Kind::Systemd);
+    for user in ["nobody", "www-data"] {
+        let controller = Controller::of_inventory(&host, &by_key(&host, &format!("user: deploy, become: {user}")));
+        let steps =
+            format!("  - shell: '[ \"$(id -un)\" = {user} ]'\n  - copy: {{content: x, dest: /var/tmp/{user}}}\n");
+        controller.apply(controller.runbook(&steps), &[]).ended(0);
+        let kept = format!("stat -c %U /var/tmp/{user} /var/tmp/rollbook-$(id -u {user})/rollbook/runs");
+        assert_eq!(host.sh(&kept), format!("{user}\n{user}\n"));
+    }
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
 fn passwords_for_the_login() {
     let host = host(Kind::Systemd);
     let controller = Controller::of_inventory(&host, &entry(&host, "user: ops, become: false"));
