@@ -25,9 +25,14 @@ fn runbook(controller: &Controller<'_>, name: &str, strategy: &str, steps: &str)
 
 /// Starts a slow run that waits so many seconds for a lost controller, and waits until it has changed what it changes.
 fn under_way(host: &Host, grace_s: u32) -> (Controller<'_>, Running) {
+    under_way_with(host, &format!("grace: {grace_s}s"))
+}
+
+/// The same with any strategy.
+fn under_way_with<'h>(host: &'h Host, strategy: &str) -> (Controller<'h>, Running) {
     host.sh("echo old >/etc/app.conf");
     let controller = Controller::of(&[host]);
-    let runbook = runbook(&controller, "Slow", &format!("grace: {grace_s}s"), SLOW);
+    let runbook = runbook(&controller, "Slow", strategy, SLOW);
     let run = controller.start("apply", runbook, &["--yes"]);
     until("the host is changed", Duration::from_secs(60), || {
         host.outside("/srv/made").exists() && runs(host, "sleep 8")
@@ -120,14 +125,34 @@ fn after_a_power_cut_the_host_goes_back_when_it_boots() {
     let host = host(Kind::Systemd);
     let (controller, run) = under_way(&host, 60);
     assert!(host.outside(UNIT).exists(), "it is there before the first change");
+    loses_power_and_settles(&host);
+    run.wait().ended(9).with("UNKNOWN, the line was lost");
+    controller.apply(controller.runbook("  - copy: {content: new, dest: /etc/app.conf}\n"), &[]).ended(0);
+    is_settled(&host);
+}
+
+/// Pulls the plug and boots it again: the run is settled within half a minute, counted from the boot.
+fn loses_power_and_settles(host: &Host) {
     let before = host.boot();
     host.reset();
     assert_ne!(before, host.boot(), "it was booted again");
-    run.wait().ended(9).with("UNKNOWN, the line was lost");
-    is_put_back(&host);
-    is_settled(&host);
-    controller.apply(controller.runbook("  - copy: {content: new, dest: /etc/app.conf}\n"), &[]).ended(0);
-    is_settled(&host);
+    is_put_back(host);
+    is_settled(host);
+    let up_s: f64 = host.sh("cut -d ' ' -f 1 /proc/uptime").trim().parse().unwrap();
+    assert!(up_s < 30.0, "settled {up_s} s after it was booted");
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn without_systemd_cron_settles_at_boot() {
+    for kind in [Kind::Sysvinit, Kind::Light] {
+        let host = host(kind);
+        let (controller, run) = under_way(&host, 60);
+        assert!(host.outside("/etc/cron.d/rollbook-settle").exists(), "it is there before the first change");
+        loses_power_and_settles(&host);
+        run.wait().ended(9).with("UNKNOWN, the line was lost");
+        controller.apply(controller.runbook("  - copy: {content: new, dest: /etc/app.conf}\n"), &[]).ended(0);
+    }
 }
 
 #[test]
@@ -203,6 +228,77 @@ fn a_firewall_that_locks_everybody_out_heals_itself() {
     until("it answers again", Duration::from_secs(30), || host.answers());
     assert_eq!(host.sh("cat /etc/app.conf; nft list tables"), "old\n");
     is_settled(&host);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn a_line_that_is_cut_before_the_run_is_confirmed_brings_it_back() {
+    let host = host(Kind::Systemd);
+    let (_controller, run) = under_way_with(&host, "confirm_within: 20s");
+    host.cut();
+    assert!(!host.answers(), "it is cut off");
+    // Nobody reaches it: it has nobody to ask.
+    is_put_back(&host);
+    is_settled(&host);
+    host.heal();
+    let run = run.wait();
+    assert!(matches!(run.code(), Some(7 | 9)), "never 0 after a rollback: {run:?}");
+    assert!(host.answers());
+}
+
+/// The service is off, and whatever is left of sshd is killed: also what this run goes over.
+const NO_SSHD: &str = "  - copy: {content: new, dest: /etc/app.conf}
+  - service: {name: ssh, state: stopped, enabled: false}
+  - command: {cmd: [sh, -c, 'pkill -9 sshd; sleep 1; touch /srv/killed']}
+    undo: rm -f /srv/killed
+";
+
+/// The same, but the line that the run goes over stays.
+const NO_NEW_SSH: &str = "  - copy: {content: new, dest: /etc/app.conf}
+  - service: {name: ssh, state: stopped, enabled: false}
+";
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn a_host_whose_sshd_is_killed_gets_it_back() {
+    for (steps, code) in [(NO_SSHD, None), (NO_NEW_SSH, Some(7))] {
+        let host = host(Kind::Systemd);
+        host.sh("echo old >/etc/app.conf");
+        let standing = || {
+            let units = host.sh("systemctl show -p UnitFileState,ActiveState,SubState ssh ssh.socket");
+            (units, host.sh("find /etc/systemd/system -printf '%p %l\n' | sort; cat /etc/app.conf; ls /srv"))
+        };
+        let before = standing();
+        let controller = Controller::of(&[&host]);
+        let run = controller.apply(runbook(&controller, "No sshd", "confirm_within: 12s", steps), &[]);
+        match code {
+            Some(code) => drop(run.ended(code).with("not confirmed over a new connection")),
+            None => assert!(matches!(run.code(), Some(7 | 9)), "never 0 after a rollback: {run:?}"),
+        }
+        is_settled(&host);
+        assert_eq!(standing(), before);
+        assert!(host.answers());
+    }
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn who_comes_back_too_late_may_not_go_on() {
+    let host = host(Kind::Light);
+    let (_controller, run) = under_way_with(&host, "grace: 1s, confirm_within: 20s");
+    run.stop();
+    is_put_back(&host);
+    is_settled(&host);
+    // Another has taken the host since, and holds it.
+    let other = Controller::of(&[&host]);
+    let steps = SLOW.replace("content: new", "content: newer");
+    let others = other.start("apply", runbook(&other, "Another", "grace: 60s", &steps), &["--yes"]);
+    until("the other is at work", Duration::from_secs(60), || runs(&host, "sleep 8"));
+    run.go_on();
+    let late = run.wait();
+    assert!(matches!(late.code(), Some(7 | 9)), "never 0 after a rollback: {late:?}");
+    others.wait().ended(0).with("succeeded, 3 changed");
+    assert_eq!(host.sh("cat /etc/app.conf"), "newer");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::{
 
 use regex::Regex;
 use rollbook::{model::event::Stamped, record::Store};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Host, Kind, until};
 
@@ -174,14 +175,27 @@ impl Running {
 
     /// Kills the program without a chance to say goodbye.
     pub(crate) fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().unwrap();
+    }
+
+    /// Stops the program where it is.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         // `timeout` is the child; the program is its only one.
         let pid = self.child.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         for program in children.split_whitespace() {
-            let program = rustix::process::Pid::from_raw(program.parse().unwrap()).unwrap();
-            rustix::process::kill_process(program, rustix::process::Signal::KILL).unwrap();
+            kill_process(Pid::from_raw(program.parse().unwrap()).unwrap(), signal).unwrap();
         }
-        self.child.wait().unwrap();
     }
 
     /// Waits for its end.
