@@ -215,6 +215,27 @@ impl<'g> Suite<'g> {
         cases
     }
 
+    /// Kills the agent at a call. What arrives together is synced together, so that one run may have fewer calls than
+    /// another: then the next one is killed at the last that there was.
+    fn killed_at(&self, judge: &Judge<'_>, call: &str, mut nth: u32) -> Result<(), String> {
+        loop {
+            let host = self.ground.host(judge.scenario);
+            let agent = host.start_under(syscall::killing(call, nth, &host.watch_log()));
+            agent.send(judge.scenario.lines(&host).0);
+            let fate = agent.wait();
+            let said = agent.said();
+            if fate == Fate::Killed {
+                let (standing, _) = judge.run(&host, &said)?;
+                return settle(judge, &host, standing, 1);
+            }
+            let count = syscall::counts(&host.watch_log()).get(call).copied().unwrap_or_default();
+            if count == 0 || count >= nth {
+                return Err(format!("it was not killed at one of {count} calls, but {fate:?}: {said:?}"));
+            }
+            nth = count;
+        }
+    }
+
     /// Recoveries of runs that were killed at their end, in their middle, and on their way back.
     fn trace_recoveries(&self) -> Vec<(usize, Plan, Vec<String>)> {
         let places = [
@@ -273,17 +294,7 @@ impl<'g> Suite<'g> {
                 play(&host, scenario, second, one(&ToAgent::Recover(Settle::AsItIs)))?;
                 left(&judge, &host)
             }
-            Kind::Syscall(call, nth) => {
-                let agent = host.start_under(syscall::killing(call, *nth));
-                agent.send(scenario.lines(&host).0);
-                let fate = agent.wait();
-                let said = agent.said();
-                if fate != Fate::Killed {
-                    return Err(format!("it was not killed, but {fate:?}: {said:?}"));
-                }
-                let (standing, _) = judge.run(&host, &said)?;
-                settle(&judge, &host, standing, 1)
-            }
+            Kind::Syscall(call, nth) => self.killed_at(&judge, call, *nth),
             Kind::Cut(bytes) => {
                 let agent = host.start(scenario, None);
                 let mut lines = scenario.lines(&host).0;

@@ -25,11 +25,11 @@ pub(crate) fn noting(log: &Path) -> Command {
     command
 }
 
-/// What has strace kill a program at its `nth` call of a name.
-pub(crate) fn killing(call: &str, nth: u32) -> Command {
+/// What has strace kill a program at its `nth` call of a name, and write those calls down.
+pub(crate) fn killing(call: &str, nth: u32, log: &Path) -> Command {
     let mut command = Command::new("strace");
     let plan = format!("inject={call}:signal=SIGKILL:when={nth}");
-    command.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &plan]);
+    command.args(["-qq", "-s", "0", "-e", &format!("trace={call}"), "-e", &plan, "-o"]).arg(log);
     command
 }
 
