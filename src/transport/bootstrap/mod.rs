@@ -7,7 +7,7 @@ mod greeting;
 mod program;
 mod script;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -51,10 +51,12 @@ pub(super) async fn agent(connection: &mut Connection, whom: &Become) -> Result<
     let serve = Script::serve(program.digest, folder.as_ref());
     match start(connection, &serve, HELLO_MAGIC, whom).await {
         Ok(channel) => return Ok(pipe(channel, &program, false)),
-        Err(NotStarted::Missing(machine)) => check_machine(&program, &machine)?,
+        Err(NotStarted::Missing(target)) => {
+            check_machine(&program, &target.machine)?;
+            install(connection, &program, folder.as_ref(), whom, target.unpacks).await?;
+        }
         Err(NotStarted::Over(fault) | NotStarted::HungUp(fault)) => return Err(*fault),
     }
-    install(connection, &program, folder.as_ref(), whom).await?;
     match start(connection, &serve, HELLO_MAGIC, whom).await {
         Ok(channel) => Ok(pipe(channel, &program, true)),
         Err(NotStarted::Missing(_)) => {
@@ -70,21 +72,28 @@ fn pipe(channel: Channel, program: &Program, installed: bool) -> AgentPipe {
     AgentPipe { reader: stdout, writer: stdin, installed, digest: program.digest, _leash: leash }
 }
 
-/// Sends the program.
+/// Sends the program: packed, where the target `unpacks` and there is a line in between.
 async fn install(
     connection: &mut Connection,
-    program: &Program,
+    program: &Arc<Program>,
     folder: Option<&Plain>,
     whom: &Become,
+    unpacks: bool,
 ) -> Result<(), Fault> {
-    let take = Script::take(program.digest, program.bytes.len(), folder);
+    let is_packed = unpacks && program.can_be_packed() && !connection.is_local();
+    if is_packed {
+        let program = Arc::clone(program);
+        aside(move || program.packed().len()).await;
+    }
+    let bytes = if is_packed { program.packed() } else { &program.bytes[..] };
+    let take = Script::take(program.digest, program.bytes.len(), folder, is_packed);
     let mut channel = match start(connection, &take, READY, whom).await {
         Ok(channel) => channel,
         Err(NotStarted::Over(fault) | NotStarted::HungUp(fault)) => return Err(nowhere(connection).unwrap_or(*fault)),
         Err(NotStarted::Missing(_)) => return Err(wordless()),
     };
     let sent = timeout(INSTALL_TIMEOUT, async {
-        channel.stdin.write_all(&program.bytes).await?;
+        channel.stdin.write_all(bytes).await?;
         channel.stdin.shutdown().await?;
         let mut answer = Vec::new();
         (&mut channel.stdout).take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
@@ -125,12 +134,29 @@ fn check_machine(program: &Program, machine: &str) -> Result<(), Fault> {
     }
 }
 
+/// A target without an agent, as far as it could tell.
+#[derive(Default)]
+struct Target {
+    /// As `uname -m` says it.
+    machine: String,
+    /// It has gzip.
+    unpacks: bool,
+}
+
+impl Target {
+    fn of(words: &str) -> Self {
+        let mut words = words.split_whitespace();
+        let machine = words.next().unwrap_or_default().to_owned();
+        Target { machine, unpacks: words.next() == Some("gzip") }
+    }
+}
+
 /// Why a script did not come to its word.
 enum NotStarted {
     /// The host hung up before any login: another try may help.
     HungUp(Box<Fault>),
-    /// There is no agent that runs; the machine, if the script could tell.
-    Missing(String),
+    /// There is no agent that runs.
+    Missing(Target),
     /// Everything else.
     Over(Box<Fault>),
 }
@@ -226,16 +252,16 @@ async fn ended_early(connection: &Connection, mut channel: Channel, by_sudo: boo
         None => {}
     }
     let words = connection.last_words();
-    if let Some((_, machine)) = words.rsplit_once(MISSING) {
-        return NotStarted::Missing(machine.split_whitespace().next().unwrap_or_default().to_owned());
+    if let Some((_, told)) = words.rsplit_once(MISSING) {
+        return NotStarted::Missing(Target::of(told));
     }
     if by_sudo && let Some(fault) = sudo_fault(&words) {
         return fault.into();
     }
     let how = match ending.map(|ending| (ending.code, ending.signal)) {
         // It was found, and is not whole or cannot be started: that is as good as missing, once.
-        Some((Some(126), _)) => return NotStarted::Missing(String::new()),
-        Some((Some(0 | 127), _)) if words.trim().is_empty() => return NotStarted::Missing(String::new()),
+        Some((Some(126), _)) => return NotStarted::Missing(Target::default()),
+        Some((Some(0 | 127), _)) if words.trim().is_empty() => return NotStarted::Missing(Target::default()),
         Some((Some(code), _)) => format!(" (exit code {code})"),
         Some((_, Some(signal))) => format!(" (ended by signal {signal})"),
         _ => String::new(),

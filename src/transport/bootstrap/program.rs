@@ -4,9 +4,12 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     env, fs,
+    io::Write,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
+
+use flate2::{Compression, write::GzEncoder};
 
 use crate::base::{Digest, Fault};
 
@@ -14,6 +17,9 @@ use crate::base::{Digest, Fault};
 static EMBEDDED: Option<&[u8]> = Some(include_bytes!(env!("ROLLBOOK_AGENT_FILE")));
 #[cfg(not(rollbook_embedded_agent))]
 static EMBEDDED: Option<&[u8]> = None;
+
+/// Programs of more bytes hold what only a debugger needs: they are a developer's, and are not sent far.
+const PACKED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// An agent program.
 pub(in crate::transport) struct Program {
@@ -25,6 +31,7 @@ pub(in crate::transport) struct Program {
     pub(super) machine: Option<&'static str>,
     /// Its file on this machine, if it lies in one.
     pub(super) file: Option<PathBuf>,
+    packed: OnceLock<Vec<u8>>,
 }
 
 impl Program {
@@ -34,7 +41,21 @@ impl Program {
             (None, Some(known)) => known.parse().unwrap_or_else(|_| Digest::of(&bytes)),
             _ => Digest::of(&bytes),
         };
-        Program { digest, machine: machine(&bytes), bytes, file }
+        Program { digest, machine: machine(&bytes), bytes, file, packed: OnceLock::new() }
+    }
+
+    /// Whether it is worth while to pack it.
+    pub(super) fn can_be_packed(&self) -> bool {
+        self.bytes.len() <= PACKED_BYTES_MAX
+    }
+
+    /// All of it, as `gzip` unpacks it: half of the bytes. Worked out once.
+    pub(super) fn packed(&self) -> &[u8] {
+        self.packed.get_or_init(|| {
+            let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+            packer.write_all(&self.bytes).expect("memory takes everything");
+            packer.finish().expect("memory takes everything")
+        })
     }
 }
 

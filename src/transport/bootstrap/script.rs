@@ -18,7 +18,7 @@ pub(super) const READY: &[u8] = b"ROLLBOOK-READY\n";
 pub(super) const STORED: &[u8] = b"ROLLBOOK-STORED\n";
 /// What it says on stderr when no folder can be used; folders and reasons follow.
 pub(super) const NOWHERE: &str = "ROLLBOOK-NOWHERE ";
-/// What the serving script says on stderr when it finds no agent; the machine follows.
+/// What the serving script says on stderr when it finds no agent; the machine follows, and `gzip` where that is there.
 pub(super) const MISSING: &str = "ROLLBOOK-MISSING ";
 
 /// Becomes the agent whose digest is `$1`, found below `$2` or in a usual place.
@@ -33,16 +33,17 @@ const SERVE: &str = concat!(
     r#"go "$HOME/.cache/rollbook"; "#,
     r#"u=$(id -u); for b in /var/tmp /dev/shm; do "#,
     r#"cd -P "$b" 2>/dev/null && go "$PWD/rollbook-$u" "$PWD/rollbook-$u"; done; "#,
-    r#"echo "ROLLBOOK-MISSING $(uname -m)" >&2; exit 127"#
+    r#"echo "ROLLBOOK-MISSING $(uname -m) $(command -v gzip >/dev/null 2>&1 && echo gzip)" >&2; exit 127"#
 );
 
 /// Takes the agent whose digest is `$1` and whose length is `$2` from its input into the first place that is ours alone
-/// and may be executed from: below `$3`, or a usual one.
+/// and may be executed from: below `$3`, or a usual one. `$4` is `gzip` where it comes packed.
 ///
 /// A file without a first line for the kernel is read by the shell itself: where even starting that is refused, the
 /// place is mounted noexec.
 const TAKE: &str = concat!(
-    r#"umask 077; h=$1; n=$2; u=$(id -u); w=; f=.new-$$; "#,
+    r#"umask 077; h=$1; n=$2; u=$(id -u); w=; f=.new-$$; p=$4; "#,
+    r#"all() { case $p in gzip) gzip -dc;; *) cat;; esac; }; "#,
     r#"no() { w="$w $d $1;"; return 1; }; "#,
     r#"at() { d=$1; mkdir -p "$d" 2>/dev/null; "#,
     r#"cd -P "$d" 2>/dev/null || no "cannot be made or entered" || return 1; "#,
@@ -51,7 +52,7 @@ const TAKE: &str = concat!(
     r#"case $(ls -ld .) in d????-??-*) ;; *) no "can be written by others"; return 1;; esac; "#,
     r#"{ echo : >"$f"; } 2>/dev/null && chmod 700 "$f" || no "cannot be written" || return 1; "#,
     r#""./$f" 2>/dev/null || { rm -f "$f"; no "is mounted noexec"; return 1; }; "#,
-    r#"echo ROLLBOOK-READY; cat >"$f" && [ "$(wc -c <"$f")" -eq "$n" ] && mv -f "$f" "agent-$h" "#,
+    r#"echo ROLLBOOK-READY; all >"$f" && [ "$(wc -c <"$f")" -eq "$n" ] && mv -f "$f" "agent-$h" "#,
     r#"&& echo ROLLBOOK-STORED && exit 0; "#,
     r#"rm -f "$f"; echo "the program did not arrive whole in $d" >&2; exit 1; }; "#,
     r#"if [ "$3" = - ]; then :; else case $(ls -ldL "$3/." 2>/dev/null) in "#,
@@ -84,9 +85,10 @@ impl Script {
         Script { text: SERVE, arguments: vec![Plain(digest.to_string()), or_none(folder)] }
     }
 
-    /// Takes the agent from its input.
-    pub(super) fn take(digest: Digest, bytes: usize, folder: Option<&Plain>) -> Self {
-        let arguments = vec![Plain(digest.to_string()), Plain(bytes.to_string()), or_none(folder)];
+    /// Takes the agent from its input, packed by gzip or as it is.
+    pub(super) fn take(digest: Digest, bytes: usize, folder: Option<&Plain>, is_packed: bool) -> Self {
+        let packed = Plain(if is_packed { "gzip" } else { "-" }.to_owned());
+        let arguments = vec![Plain(digest.to_string()), Plain(bytes.to_string()), or_none(folder), packed];
         Script { text: TAKE, arguments }
     }
 
@@ -153,7 +155,9 @@ impl Plain {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+    use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path, process::Command};
+
+    use flate2::{Compression, write::GzEncoder};
 
     use super::*;
 
@@ -207,11 +211,16 @@ mod tests {
             let home = tempfile::tempdir().unwrap();
             let serve = Script::serve(digest, None);
             let (said, words) = run(shell, &serve, home.path(), b"");
-            assert_eq!((said.as_str(), words.trim()), ("", &*format!("{MISSING}{}", std::env::consts::ARCH)));
-            let take = Script::take(digest, PROGRAM.len(), None);
-            let (said, words) = run(shell, &take, home.path(), PROGRAM);
-            assert_eq!((said.as_bytes(), words.as_str()), (&[READY, STORED].concat()[..], ""), "{shell:?}");
+            assert_eq!((said.as_str(), words.trim()), ("", &*format!("{MISSING}{} gzip", std::env::consts::ARCH)));
             let placed = home.path().join(format!(".cache/rollbook/agent-{digest}"));
+            let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+            packer.write_all(PROGRAM).unwrap();
+            for (is_packed, input) in [(true, packer.finish().unwrap()), (false, PROGRAM.to_vec())] {
+                let take = Script::take(digest, PROGRAM.len(), None, is_packed);
+                let (said, words) = run(shell, &take, home.path(), &input);
+                assert_eq!((said.as_bytes(), words.as_str()), (&[READY, STORED].concat()[..], ""), "{shell:?}");
+                assert_eq!(fs::read(&placed).unwrap(), PROGRAM);
+            }
             assert_eq!(fs::metadata(&placed).unwrap().permissions().mode() & 0o777, 0o700);
             assert_eq!(fs::metadata(placed.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
             let (said, words) = run(shell, &serve, home.path(), b"");
@@ -224,7 +233,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let named = Plain::folder(home.path().join("named").to_str().unwrap()).unwrap();
         let digest = Digest::of(PROGRAM);
-        run(&["/bin/sh"], &Script::take(digest, PROGRAM.len(), Some(&named)), home.path(), PROGRAM);
+        run(&["/bin/sh"], &Script::take(digest, PROGRAM.len(), Some(&named), false), home.path(), PROGRAM);
         let user = rustix::process::geteuid().as_raw();
         assert!(home.path().join(format!("named/rollbook-{user}/agent-{digest}")).exists());
         let (said, _) = run(&["/bin/sh"], &Script::serve(digest, Some(&named)), home.path(), b"");
@@ -243,7 +252,7 @@ mod tests {
         let digest = Digest::of(b"nobody takes this: it is too long");
         let named = Plain::folder(open.to_str().unwrap()).unwrap();
         // Of the length that is announced nothing comes, so that no place elsewhere on this machine is filled.
-        let (_, words) = run(&["/bin/sh"], &Script::take(digest, 1, Some(&named)), home.path(), b"");
+        let (_, words) = run(&["/bin/sh"], &Script::take(digest, 1, Some(&named), false), home.path(), b"");
         assert_eq!(fs::read_dir(&open).unwrap().count() + fs::read_dir(&own).unwrap().count(), 0, "{words}");
     }
 
@@ -251,7 +260,8 @@ mod tests {
     fn a_cut_program_is_not_put_in_place() {
         let home = tempfile::tempdir().unwrap();
         let digest = Digest::of(PROGRAM);
-        let (said, words) = run(&["/bin/sh"], &Script::take(digest, PROGRAM.len(), None), home.path(), &PROGRAM[1..]);
+        let (said, words) =
+            run(&["/bin/sh"], &Script::take(digest, PROGRAM.len(), None, false), home.path(), &PROGRAM[1..]);
         assert_eq!(said.as_bytes(), READY);
         assert!(words.contains("did not arrive whole"), "{words}");
         assert_eq!(fs::read_dir(home.path().join(".cache/rollbook")).unwrap().count(), 0);
