@@ -45,6 +45,7 @@ pub(super) fn undo<W: Write>(machine: &Machine, inbox: &Inbox, voice: &mut Voice
     if let Some(journal) = &mut run.journal {
         journal.undoes(of.clone());
     }
+    run.blobs.lend_packages(kept.packages());
     let (chains, drifted) = (Chains::of(kept.entries()), BTreeSet::new());
     let mut undoing =
         Undoing { run, kept: &kept, chains, force_drift, drifted, settled: Settled::default(), changed: false };

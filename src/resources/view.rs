@@ -174,6 +174,22 @@ impl Overlay {
         self.blurred || self.states.keys().any(|resource| !matches!(resource, Resource::Path(_)))
     }
 
+    /// A group's state with the members that it would have by what would have become of users.
+    fn with_members(&self, resource: &Resource, mut state: State) -> State {
+        if let (Resource::Group(group), State::Group(GroupState::Present { members, .. })) = (resource, &mut state) {
+            for (resource, user) in &self.states {
+                match (resource, user) {
+                    (Resource::User(name), State::User(UserState::Present(entry))) if entry.groups.contains(group) => {
+                        members.insert(name.clone());
+                    }
+                    (Resource::User(name), State::User(_)) => drop(members.remove(name)),
+                    _ => {}
+                }
+            }
+        }
+        state
+    }
+
     /// The state laid over `resource`: its own, or absence where a folder above it was absent, a file or a link in
     /// the plan.
     fn find(&self, resource: &Resource) -> Option<State> {
@@ -214,6 +230,7 @@ impl View for HostView<'_> {
             Some(state) => Ok(state),
             None => self.seen.look(self.probe, resource),
         }
+        .map(|state| self.overlay.with_members(resource, state))
     }
 
     fn is_there(&mut self, path: &ByteText) -> Result<bool, Halt> {

@@ -32,6 +32,7 @@ pub struct Blobs {
     incoming: HashMap<Content, Incoming>,
     memory_bytes: u64,
     spill: Option<PathBuf>,
+    packages: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -125,6 +126,16 @@ impl Blobs {
     /// gets its times.
     pub fn lend(&mut self, content: Content, path: PathBuf) {
         self.held.insert(content, Held::Lent(path));
+    }
+
+    /// Lends the packages that another run has kept.
+    pub fn lend_packages(&mut self, folder: PathBuf) {
+        self.packages = Some(folder);
+    }
+
+    /// Where packages are that were lent.
+    pub(in crate::target) fn packages(&self) -> Option<&Path> {
+        self.packages.as_deref()
     }
 
     /// Where a content stands that was lent.

@@ -6,7 +6,7 @@ use std::{
     fs, io,
     io::{Read, Seek},
     os::fd::AsFd,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
@@ -63,6 +63,16 @@ impl<'journal> Tools<'journal> {
     /// What may be read.
     pub fn probe(&self) -> &Probe {
         self.probe
+    }
+
+    /// Where packages that go are kept for the way back; none on the way back itself.
+    pub fn packages_to_keep(&self) -> Option<PathBuf> {
+        (!self.back).then(|| self.journal.packages_folder())
+    }
+
+    /// Where packages that are to come back may have been kept.
+    pub fn packages_kept(&self) -> Option<PathBuf> {
+        if self.back { Some(self.journal.packages_folder()) } else { self.blobs.packages().map(Path::to_owned) }
     }
 
     /// Runs a program that changes what the entries are about (`apt-get`, `useradd`, `systemctl`). A lost controller

@@ -148,6 +148,13 @@ impl<'text> Iterator for Stanzas<'text, '_> {
 pub(super) struct Stanza<'a>(&'a str);
 
 impl<'a> Stanza<'a> {
+    /// Its configuration files: lines as ` /etc/app.conf 773fb95e98a27947de4a95abb3d3f2a2 obsolete`.
+    pub(super) fn conffiles(&self) -> Vec<&'a str> {
+        let lines = self.0.lines().skip_while(|line| *line != "Conffiles:").skip(1);
+        let lines = lines.take_while(|line| line.starts_with(' ')).map(str::trim);
+        lines.filter_map(|line| Some(line.strip_suffix(" obsolete").unwrap_or(line).rsplit_once(' ')?.0)).collect()
+    }
+
     /// The first line of a field.
     pub(super) fn field(&self, name: &str) -> Option<&'a str> {
         self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)

@@ -12,7 +12,7 @@ use crate::{
         Halt,
         package::{
             apt::{self, Transaction},
-            archive,
+            archive::{self, Leaving},
             dpkg::{self, Database},
             plan, words,
         },
@@ -48,13 +48,36 @@ pub(super) fn carry_out(tools: &Tools<'_>, changes: &[Change]) -> Result<(), Hal
     finish_interrupted(tools, &goals)?;
     release(tools, &goals)?;
     let transaction = transaction(tools, &goals)?;
+    let settings = archive::settings_to_come(tools, &coming(tools, &goals)?);
     if !transaction.is_empty() {
         let transaction = rehearse(tools, &goals, transaction)?;
+        archive::keep(tools, &leaving(tools, &goals)?)?;
+        settings.bring(tools)?;
         run(tools, &transaction.call(), "apt-get")?;
     }
+    settings.tidy(tools, goals.iter().map(|goal| goal.name))?;
     purge(tools, &goals)?;
     mark(tools, &goals)?;
     prove(tools, &goals)
+}
+
+/// The packages that go, in the versions that are there.
+fn leaving<'g>(tools: &Tools<'_>, goals: &'g [Goal<'_>]) -> Result<Vec<Leaving<'g>>, Halt> {
+    let database = Database::read(tools.probe())?;
+    let leaves = |goal: &'g Goal<'_>| {
+        let version = goal.before.version.as_deref().filter(|old| goal.after.version.as_deref() != Some(*old))?;
+        let is_there = database.state(goal.name).version.as_deref() == Some(version);
+        let purged = goal.after.version.is_none() && !goal.after.residue;
+        is_there.then_some(Leaving { name: goal.name, version, purged })
+    };
+    Ok(goals.iter().filter_map(leaves).collect())
+}
+
+/// The packages of which nothing is there and that are to be installed.
+fn coming<'g>(tools: &Tools<'_>, goals: &'g [Goal<'_>]) -> Result<Vec<&'g str>, Halt> {
+    let database = Database::read(tools.probe())?;
+    let comes = |goal: &&Goal<'_>| goal.after.version.is_some() && database.state(goal.name) == PackageState::default();
+    Ok(goals.iter().filter(comes).map(|goal| goal.name).collect())
 }
 
 /// Has dpkg finish what it was at when it was killed, where that was our own work. Its failure is no failure of ours:
@@ -152,7 +175,7 @@ fn from_archive(tools: &Tools<'_>, goals: &[Goal<'_>], transaction: &mut Transac
         let Some(version) = &goal.after.version else { continue };
         let word = apt::word(goal.name, Some(version));
         if let Some(place) = transaction.install.iter_mut().find(|wanted| **wanted == word)
-            && let Some(file) = archive::find(tools.probe(), goal.name, version)
+            && let Some(file) = archive::find(tools, goal.name, version)
         {
             *place = file;
             found = true;

@@ -12,7 +12,7 @@ use crate::{
     target::journal::{
         Entry, Status, Store,
         fault::JournalFault,
-        store::{IMAGES, read_story},
+        store::{IMAGES, PACKAGES, read_story},
         story::Story,
     },
 };
@@ -62,6 +62,11 @@ impl Kept {
             return None;
         };
         Some((*content, self.folder.join(IMAGES).join(entry.no.to_string())))
+    }
+
+    /// Where it has kept packages that went.
+    pub fn packages(&self) -> PathBuf {
+        self.folder.join(IMAGES).join(PACKAGES)
     }
 }
 

@@ -315,6 +315,11 @@ impl Journal {
         self.folder.join(store::IMAGES).join(entry.to_string())
     }
 
+    /// Where packages are kept that go: as long as the before-images are.
+    pub(in crate::target) fn packages_folder(&self) -> PathBuf {
+        self.folder.join(store::IMAGES).join(store::PACKAGES)
+    }
+
     /// Makes the folder and the file, with the first entry.
     fn begin(&mut self) -> Result<(), JournalFault> {
         if self.log.is_none() {

@@ -294,6 +294,9 @@ pub(super) const JOURNAL: &str = "journal";
 pub(super) const IMAGES: &str = "images";
 pub(super) const BLOBS: &str = "blobs";
 
+/// Among the images: packages that cannot be had elsewhere, and their settings.
+pub(super) const PACKAGES: &str = "packages";
+
 /// What the journal in `folder` tells, if it was begun.
 pub(super) fn read_story(folder: &Path) -> Result<Option<Story>, JournalFault> {
     match Log::read(&folder.join(JOURNAL)) {
