@@ -48,7 +48,7 @@ pub struct Events {
 
 #[derive(Debug)]
 enum Entry {
-    Event(Box<Event>),
+    Events(Vec<Event>),
     Head(Asked),
 }
 
@@ -106,7 +106,10 @@ async fn gather(run: &RunId, entries: &mut mpsc::Receiver<Entry>) -> Option<(Vec
     let until = Instant::now() + GATHERING;
     loop {
         match entry {
-            Entry::Event(event) => events.push(Stamped { at: Timestamp::now(), run: run.clone(), event: *event }),
+            Entry::Events(told) => {
+                let at = Timestamp::now();
+                events.extend(told.into_iter().map(|event| Stamped { at, run: run.clone(), event }));
+            }
             Entry::Head(answer) => asked.push(answer),
         }
         if events.len() >= QUEUE_LENGTH {
@@ -126,8 +129,12 @@ async fn gather(run: &RunId, entries: &mut mpsc::Receiver<Entry>) -> Option<(Vec
 impl Events {
     /// Tells everyone. Waits while the record is behind.
     pub async fn tell(&self, event: Event) {
-        let entry = Entry::Event(Box::new(event));
-        self.queue.send(entry).await.expect("the book stays open while anyone can tell");
+        self.tell_all(vec![event]).await;
+    }
+
+    /// The same for several, which come one after the other: the book's thread is woken once for all of them.
+    pub async fn tell_all(&self, events: Vec<Event>) {
+        self.queue.send(Entry::Events(events)).await.expect("the book stays open while anyone can tell");
     }
 
     /// Waits until everything that was told before is recorded; the record's head then, if there is a record.

@@ -408,11 +408,20 @@ impl Session {
         }
     }
 
+    /// Tells an event, and those that are to be told right after it.
     async fn tell(&mut self, event: Event) {
-        if let Event::HostEnded { outcome, counts, fault, .. } = &event {
-            self.end = Some(HostEnd { outcome: *outcome, counts: *counts, fault: fault.clone() });
+        let behind = self.orders.iter().take_while(|order| matches!(order, Order::Event(_))).count();
+        let behind = self.orders.drain(..behind).filter_map(|order| match order {
+            Order::Event(event) => Some(event),
+            _ => None,
+        });
+        let events: Vec<Event> = std::iter::once(event).chain(behind).collect();
+        for event in &events {
+            if let Event::HostEnded { outcome, counts, fault, .. } = event {
+                self.end = Some(HostEnd { outcome: *outcome, counts: *counts, fault: fault.clone() });
+            }
         }
-        self.events.tell(event).await;
+        self.events.tell_all(events).await;
     }
 
     /// Sends the next piece of the content that is being streamed.

@@ -115,6 +115,24 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Its word in the JSON form.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Event::RunOpened(_) => "run_opened",
+            Event::HostConnected(_) => "host_connected",
+            Event::HostUnreachable { .. } => "host_unreachable",
+            Event::StepStarted { .. } => "step_started",
+            Event::DeedDone { .. } => "deed_done",
+            Event::StepEnded { .. } => "step_ended",
+            Event::DeedUndone { .. } => "deed_undone",
+            Event::HostEnded { .. } => "host_ended",
+            Event::RunClosed { .. } => "run_closed",
+            Event::Note { .. } => "note",
+        }
+    }
+}
+
 /// Who runs what, why, and on which hosts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunOpened {

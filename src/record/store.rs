@@ -12,7 +12,7 @@ use crate::{
     base::{Fault, FaultKind},
     model::{event::Stamped, ids::RunId, witness::Witness},
     record::{
-        chain::{self, Entry, Tags},
+        chain::{self, Entry},
         place,
         tables::{self, BODY_BYTES_MAX, Kinship},
         trouble,
@@ -139,45 +139,40 @@ impl Store {
     /// Kind `Record`: nothing was appended.
     pub fn append_all(&mut self, events: &[impl Borrow<Stamped>]) -> Result<Witness, Fault> {
         let bodies = events.iter().map(|event| body_of(event.borrow())).collect::<Result<Vec<_>, Fault>>()?;
-        let before = self.head()?;
         let work = |connection: &mut Connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut head = tables::head(&transaction)?.unwrap_or(before);
-            for (event, (kind, body)) in events.iter().zip(bodies) {
-                head = put(&transaction, &head, event.borrow(), kind, body)?;
+            let Some(mut head) = tables::head(&transaction)? else { return Ok(None) };
+            for (event, body) in events.iter().zip(bodies) {
+                head = put(&transaction, &head, event.borrow(), body)?;
             }
             transaction.commit()?;
-            Ok(head)
+            Ok(Some(head))
         };
-        work(&mut self.connection).map_err(|error: rusqlite::Error| match error.sqlite_error_code() {
+        let head = work(&mut self.connection).map_err(|error: rusqlite::Error| match error.sqlite_error_code() {
             Some(ErrorCode::ConstraintViolation) => already_there(&events[0].borrow().run, &self.path).because(&error),
             _ => trouble::fault("writing", &self.path, &error),
-        })
+        })?;
+        // Without a head: why there is none.
+        head.map_or_else(|| self.head(), Ok)
     }
 }
 
-fn put(
-    connection: &Connection,
-    head: &Witness,
-    event: &Stamped,
-    kind: String,
-    body: Vec<u8>,
-) -> rusqlite::Result<Witness> {
+fn put(connection: &Connection, head: &Witness, event: &Stamped, body: Vec<u8>) -> rusqlite::Result<Witness> {
     let seq = head.seq + 1;
     let hash = chain::hash(&head.hash, seq, &body);
+    let kind = event.event.word().to_owned();
     tables::insert(connection, &Entry { seq, run: event.run.to_string(), kind, at: event.at, body, hash })?;
     Ok(Witness { store: head.store.clone(), seq, hash })
 }
 
-/// An event's word and its bytes.
-fn body_of(event: &Stamped) -> Result<(String, Vec<u8>), Fault> {
+/// An event's bytes.
+fn body_of(event: &Stamped) -> Result<Vec<u8>, Fault> {
     let body = serde_json::to_vec(event).expect("an event is plain data");
     if body.len() > BODY_BYTES_MAX {
         let message = format!("an event of {} bytes is too long for the record; at most {BODY_BYTES_MAX}", body.len());
         return Err(record_fault(message));
     }
-    let tags = Tags::read(&body).expect("every event has its word, its run and its time");
-    Ok((tags.event, body))
+    Ok(body)
 }
 
 fn already_there(run: &RunId, path: &Path) -> Fault {

@@ -17,10 +17,13 @@ use serde_json::Value as Data;
 
 use crate::{
     base::Fault,
-    model::{inventory::Inventory, node::Node},
+    model::{
+        inventory::Inventory,
+        node::{Node, Value as Shape},
+    },
     render::{
         Run, Vars,
-        engine::Engine,
+        engine::{self, Engine},
         places::{Groups, Keyed, Named, Results},
         value,
         vars::{Definition, Link},
@@ -158,7 +161,8 @@ impl Shared {
         let below = chain.filter(|link| link.name == name).map(|link| link.level);
         let (level, definition) = self.scope.vars.find(name, below)?;
         let key = (name.to_owned(), level);
-        let known = lock(&self.rendered).get(&key).cloned();
+        let kept = || self.scope.vars.kept(&key).map(Ok);
+        let known = lock(&self.rendered).get(&key).cloned().or_else(kept);
         let result = known.unwrap_or_else(|| {
             let result = self.render(name, level, definition, chain);
             lock(&self.rendered).insert(key, result.clone());
@@ -176,6 +180,11 @@ impl Shared {
     ) -> Result<Value, RenderHalt> {
         let node = match definition {
             Definition::Data(data) => return Ok(value::from_data(data)),
+            Definition::Node(node) if is_plain(node) => {
+                let value = value::from_data(&node.to_data());
+                self.scope.vars.keep(name, level, &value);
+                return Ok(value);
+            }
             Definition::Node(node) => node,
         };
         let link = Link::extend(chain, name, level, DEPTH_MAX).map_err(|fault| fault.at(&node.place))?;
@@ -192,6 +201,16 @@ impl Shared {
         }
         let fault = Fault::input(format!("the variables hold more than {} MiB together", HELD_MAX >> 20));
         Err(fault.at(&node.place).hint("look for one that repeats another many times").into())
+    }
+}
+
+/// Whether there is nothing to render in a node.
+fn is_plain(node: &Node) -> bool {
+    match &node.value {
+        Shape::Text { text, .. } => !engine::is_template(text),
+        Shape::List(items) => items.iter().all(is_plain),
+        Shape::Map(entries) => entries.iter().all(|entry| is_plain(&entry.value)),
+        Shape::Null | Shape::Bool(_) | Shape::Int(_) | Shape::Float(_) => true,
     }
 }
 

@@ -1,7 +1,11 @@
 //! Variables: four layers, the higher hides the lower, and each variable may use every other.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
+use minijinja::Value;
 use serde_json::Value as Data;
 
 use crate::{
@@ -30,7 +34,14 @@ impl From<&[(String, Node)]> for VarLayer {
 pub struct Vars {
     /// The lowest first.
     layers: Vec<Layer>,
+    /// Values in which there is nothing to render, by name and layer: made once for all steps of the host.
+    plain: Arc<Mutex<Plain>>,
 }
+
+type Plain = HashMap<(String, usize), Value>;
+
+/// The layers that every step has in common.
+const COMMON_LAYERS: usize = 2;
 
 #[derive(Clone)]
 enum Layer {
@@ -52,7 +63,7 @@ impl Vars {
     /// The variables of `host`, of the runbook, and of the command line (`--set`, which is never rendered).
     pub fn new(host: &Arc<Host>, runbook: &VarLayer, set: &Arc<BTreeMap<String, Data>>) -> Self {
         let layers = [Layer::Host(host.clone()), Layer::Written(runbook.clone()), Layer::Given(set.clone())];
-        Vars { layers: layers.into() }
+        Vars { layers: layers.into(), plain: Arc::default() }
     }
 
     /// The same with a step's own variables, which stand below `--set` and above all others.
@@ -62,7 +73,23 @@ impl Vars {
         if !step.0.is_empty() {
             layers.insert(below_set, Layer::Written(step.clone()));
         }
-        Vars { layers }
+        Vars { layers, plain: Arc::clone(&self.plain) }
+    }
+
+    /// A value that was kept.
+    pub(super) fn kept(&self, key: &(String, usize)) -> Option<Value> {
+        self.plain().get(key).cloned()
+    }
+
+    /// Keeps the value of a variable in which there is nothing to render, if it is the same in all steps.
+    pub(super) fn keep(&self, name: &str, level: usize, value: &Value) {
+        if level < COMMON_LAYERS {
+            self.plain().insert((name.to_owned(), level), value.clone());
+        }
+    }
+
+    fn plain(&self) -> MutexGuard<'_, Plain> {
+        self.plain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The variables' names; one that stands in several layers comes several times.

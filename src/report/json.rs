@@ -22,3 +22,15 @@ impl Sink for JsonLines {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::report::samples;
+
+    #[test]
+    fn an_event_knows_its_word() {
+        for stamped in samples::events() {
+            assert_eq!(serde_json::to_value(&stamped).unwrap()["event"], stamped.event.word());
+        }
+    }
+}

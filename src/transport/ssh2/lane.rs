@@ -163,6 +163,8 @@ struct Run {
     /// Ends when our side lets go of the command.
     leash: Option<oneshot::Receiver<()>>,
     buffer: Box<[u8]>,
+    /// The line's news when all was read.
+    heard: Option<u64>,
     is_over: bool,
 }
 
@@ -183,6 +185,7 @@ impl Run {
             lost,
             leash: Some(leash),
             buffer: vec![0; PIECE].into(),
+            heard: None,
             is_over: false,
         };
         (run, channel)
@@ -194,8 +197,7 @@ impl Run {
         }
         let mut moved = self.take(context) | self.give(context);
         moved |= self.send(number, line)?;
-        moved |= self.receive(number, line)?;
-        moved |= self.receive_words(number, line)?;
+        moved |= self.hear(number, line)?;
         moved |= self.finish(number, line)?;
         // A packet that was begun is finished even for a command that nobody wants any more.
         self.is_over |= self.leash.is_none() && !line.is_stuck_on(number);
@@ -252,6 +254,16 @@ impl Run {
             }
             Some(Ok(())) => Ok(true),
         }
+    }
+
+    /// Reads, unless all was read and nothing can have come since.
+    fn hear(&mut self, number: u64, line: &mut Line) -> Result<bool, Trouble> {
+        if self.heard.is_some() && self.heard == line.news() {
+            return Ok(false);
+        }
+        let moved = self.receive(number, line)? | self.receive_words(number, line)?;
+        self.heard = line.news().filter(|_| !moved && self.out.len() < BUFFER);
+        Ok(moved)
     }
 
     fn receive(&mut self, number: u64, line: &mut Line) -> Result<bool, Trouble> {

@@ -89,7 +89,7 @@ impl Login<'_> {
         // A key that the inventory names is meant, and no other is shown.
         if let Some(path) = &self.host.connection.key_file {
             let path = super::expand_home(path);
-            return match public_key(&path) {
+            return match has_agent().then(|| public_key(&path)).flatten() {
                 Some(public) if self.agent(Some(&public)).await? => Ok(true),
                 _ => self.key_file(&path, true).await,
             };
@@ -113,7 +113,7 @@ impl Login<'_> {
 
     /// Tries keys that an ssh agent holds: `only` that one, if given.
     async fn agent(&mut self, only: Option<&[u8]>) -> Entered {
-        if env::var_os("SSH_AUTH_SOCK").is_none_or(|socket| socket.is_empty()) {
+        if !has_agent() {
             return Ok(false);
         }
         let session = self.wire.session().clone();
@@ -256,6 +256,10 @@ impl Login<'_> {
     }
 }
 
+fn has_agent() -> bool {
+    env::var_os("SSH_AUTH_SOCK").is_some_and(|socket| !socket.is_empty())
+}
+
 fn list(mut agent: Agent) -> Result<(Agent, Vec<PublicKey>), Error> {
     agent.connect()?;
     agent.list_identities()?;
@@ -276,8 +280,14 @@ fn is_encrypted(path: &Path) -> std::io::Result<bool> {
     fs::read_to_string(path).map(|text| looks_encrypted(&text))
 }
 
+/// How the file of a key without a passphrase begins: `openssh-key-v1`, and `none` for its cipher.
+const PLAIN_KEY: &str = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU";
+
 /// Whether a private key has a passphrase.
 fn looks_encrypted(text: &str) -> bool {
+    if text.lines().nth(1).is_some_and(|line| line.starts_with(PLAIN_KEY)) {
+        return false;
+    }
     match ssh_key::PrivateKey::from_openssh(text) {
         Ok(key) => key.is_encrypted(),
         Err(_) => text.contains("ENCRYPTED"),

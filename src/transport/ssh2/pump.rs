@@ -57,7 +57,7 @@ impl Pump {
         // libssh2 counts whole seconds; one less makes sure that each beat of ours is due.
         wire.session().set_keepalive(true, seconds.saturating_sub(1).max(1));
         let now = Instant::now();
-        let line = Line { wire, stuck: None };
+        let line = Line { wire, stuck: None, news: 1 };
         let work = Work {
             line,
             asked,
@@ -94,6 +94,9 @@ impl Pump {
 pub(super) struct Line {
     wire: Wire,
     stuck: Option<(u64, Step)>,
+    /// Counts whatever may have brought something to read: readiness, and each operation, since libssh2 reads for all
+    /// channels in most of them.
+    news: u64,
 }
 
 /// What a channel can be about.
@@ -122,7 +125,14 @@ impl Line {
         }
         let done = self.wire.attempt(|| operation(self.wire.session()));
         self.stuck = (done.is_none() && self.wire.is_outbound()).then_some((lane, step));
+        self.news += u64::from(!matches!(step, Step::Read | Step::ReadWords));
         done
+    }
+
+    /// How much may have come so far: a channel that was read to its end since then has nothing to be read. `None` while
+    /// something must be finished first, and nothing else can be read.
+    pub(super) fn news(&self) -> Option<u64> {
+        self.stuck.is_none().then_some(self.news)
     }
 
     /// Whether a step of the channel `lane` must be finished first.
@@ -169,6 +179,7 @@ impl Future for Work {
         for _ in 0..ROUNDS {
             if work.line.wire.has_come(context) {
                 work.heard = Instant::now();
+                work.line.news += 1;
             }
             let was_stuck = work.line.stuck.is_some();
             if was_stuck {
@@ -242,6 +253,7 @@ impl Work {
         }
         if self.line.stuck.is_none() && self.line.wire.has_room() {
             let sent = self.line.wire.attempt(|| self.line.wire.session().keepalive_send());
+            self.line.news += 1;
             if let Some(Err(trouble)) = sent {
                 return Err(trouble.to_string());
             }
