@@ -232,6 +232,29 @@ fn a_firewall_that_locks_everybody_out_heals_itself() {
 
 #[test]
 #[ignore = "needs the fleet: tests/run"]
+fn no_step_begins_behind_one_that_is_not_confirmed() {
+    let host = host(Kind::Systemd);
+    host.sh("echo old >/etc/app.conf");
+    let controller = Controller::of(&[&host]);
+    let behind = "  - command: touch /srv/went-on\n    undo: \"true\"\n";
+    let locking = format!("{LOCK_OUT}    confirm_within: 5s\n{behind}");
+    let run = controller.apply(runbook(&controller, "Lock out", "grace: 1s", &locking), &[]);
+    assert!(matches!(run.code(), Some(7 | 9)), "never 0 after a rollback: {:?}", run.code());
+    until("it answers again", Duration::from_secs(30), || host.answers());
+    assert_eq!(host.sh("cat /etc/app.conf; nft list tables; ls /srv"), "old\n");
+    is_settled(&host);
+    // What does no harm is confirmed, and the run goes on behind it.
+    let harmless = format!("{LOCK_OUT}    confirm_within: 15s\n{behind}").replace("dport 22", "dport 23");
+    controller
+        .apply(runbook(&controller, "Harmless", "grace: 1s", &harmless), &[])
+        .ended(0)
+        .with("succeeded, 3 changed");
+    assert_eq!(host.sh("cat /etc/app.conf; ls /srv"), "newwent-on\n");
+    is_settled(&host);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
 fn a_line_that_is_cut_before_the_run_is_confirmed_brings_it_back() {
     let host = host(Kind::Systemd);
     let (_controller, run) = under_way_with(&host, "confirm_within: 20s");

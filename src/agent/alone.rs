@@ -10,9 +10,12 @@ use crate::{
     agent::{Machine, serve::Run, voice::Voice},
     model::{
         event::{Counts, HostOutcome},
-        ids::RunId,
+        ids::{RunId, TaskNo},
     },
-    target::Journal,
+    target::{
+        Journal,
+        journal::{JournalFault, token},
+    },
     wire::{FromAgent, message::Closed},
 };
 
@@ -20,6 +23,13 @@ const GLANCE: Duration = Duration::from_millis(50);
 
 /// How long a run may take to be settled that was confirmed or is asked after.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+
+/// A dead man's switch: what is to be confirmed with this token within this time, or goes back.
+#[derive(Debug)]
+pub(super) struct Switch {
+    token: String,
+    limit: Duration,
+}
 
 /// What an apply does that waited for its controller.
 pub(super) enum Waited {
@@ -45,9 +55,25 @@ impl<W: Write> Run<'_, W> {
         }
     }
 
-    /// Everything is done: waits to be confirmed, where that is asked for. The error says why it is not to stay.
-    pub(super) fn await_confirmation(&mut self) -> Result<(), String> {
-        let Some((token, limit)) = self.confirmation.take() else { return Ok(()) };
+    /// Makes what an apply, or a task of it, is to be confirmed with, and tells it.
+    pub(super) fn switch(voice: &mut Voice<W>, no: Option<TaskNo>, within_ms: u32) -> Switch {
+        match token() {
+            Ok(token) => {
+                voice.say(FromAgent::Token { no, token: token.clone() });
+                voice.finish();
+                Switch { token, limit: Duration::from_millis(within_ms.into()) }
+            }
+            // Without a token it cannot be confirmed, and goes back.
+            Err(fault) => {
+                voice.say(FromAgent::Note(fault.to_string()));
+                Switch { token: String::from("none"), limit: Duration::ZERO }
+            }
+        }
+    }
+
+    /// Waits to be confirmed, where that is asked for. The error says why it is not to stay.
+    pub(super) fn await_confirmation(&mut self, switch: Switch) -> Result<(), String> {
+        let Switch { token, limit } = switch;
         if !self.journal.as_ref().is_some_and(Journal::is_begun) {
             return Ok(());
         }
@@ -67,10 +93,10 @@ impl<W: Write> Run<'_, W> {
     }
 }
 
-/// Confirms a run that another agent holds, and says how it ended.
-pub(super) fn confirm<W: Write>(machine: &Machine, voice: &mut Voice<W>, run: &RunId, token: Option<&str>) {
-    let given = token.map_or(Ok(()), |token| machine.store.confirm(token));
-    let (outcome, message) = match given.and_then(|()| settled(machine, run)) {
+/// Confirms a run that another agent holds, and says how it ended, or that it goes on behind a step.
+pub(super) fn confirm<W: Write>(machine: &Machine, voice: &mut Voice<W>, run: &RunId, token: &str, of_step: bool) {
+    let given = machine.store.confirm(token);
+    let (outcome, message) = match given.and_then(|()| settled(machine, run, of_step)) {
         Ok(Some(HostOutcome::Succeeded)) => (HostOutcome::Succeeded, None),
         Ok(Some(outcome)) => (outcome, Some("the host has put the run back by itself".to_owned())),
         Ok(None) => (HostOutcome::Unknown, Some(format!("run {run} is not settled on this host"))),
@@ -79,11 +105,14 @@ pub(super) fn confirm<W: Write>(machine: &Machine, voice: &mut Voice<W>, run: &R
     voice.say(FromAgent::Closed(Closed { outcome, counts: Counts::default(), message }));
 }
 
-/// Waits until a run that is at work is settled. How it ended, as far as that is kept.
-fn settled(machine: &Machine, run: &RunId) -> Result<Option<HostOutcome>, crate::target::journal::JournalFault> {
+/// Waits until a run that is at work is settled, or goes on behind a step. How it ended, as far as that is kept.
+fn settled(machine: &Machine, run: &RunId, of_step: bool) -> Result<Option<HostOutcome>, JournalFault> {
     let until = Instant::now() + SETTLED_WITHIN;
     let is_at_work = || Ok(machine.store.unsettled()?.is_some_and(|open| open.run() == run));
     while is_at_work()? && Instant::now() < until {
+        if of_step && machine.store.is_token_taken() {
+            return Ok(Some(HostOutcome::Succeeded));
+        }
         thread::sleep(GLANCE);
     }
     Ok(machine.store.outcome(run))

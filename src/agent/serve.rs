@@ -3,13 +3,12 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     io::{Read, Write},
-    time::Duration,
 };
 
 use crate::{
     agent::{
         Machine,
-        alone::{self, Waited},
+        alone::{self, Switch, Waited},
         block::Block,
         flight::Flight,
         inbox::Inbox,
@@ -25,10 +24,7 @@ use crate::{
         strategy::OnFailure,
     },
     resources::view::{Overlay, Seen},
-    target::{
-        Blobs, Journal,
-        journal::{JournalFault, token},
-    },
+    target::{Blobs, Journal, journal::JournalFault},
     wire::{
         FromAgent, ToAgent,
         message::{Closed, Hello, Open, Settle, TaskEnd, WIRE_VERSION, Witness},
@@ -47,7 +43,7 @@ pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &M
             ToAgent::AskWitnesses => tell_witnesses(machine, &mut voice),
             ToAgent::Recover(how) => recover::recover(machine, &mut voice, how),
             ToAgent::Undo(order) => undo::undo(machine, &inbox, &mut voice, *order),
-            ToAgent::Confirm { run, token } => alone::confirm(machine, &mut voice, &run, token.as_deref()),
+            ToAgent::Confirm { run, token, of_step } => alone::confirm(machine, &mut voice, &run, &token, of_step),
             // Sent ahead for a run that has ended already.
             ToAgent::Blob(_)
             | ToAgent::Task(_)
@@ -131,8 +127,8 @@ pub(super) struct Run<'a, W> {
     /// The blocks that the task at hand stands in, the innermost last.
     pub(super) blocks: Vec<Block>,
     pub(super) counts: Counts,
-    /// What it is to be confirmed with, and within what time.
-    pub(super) confirmation: Option<(String, Duration)>,
+    /// What all of it is to be confirmed with, at its end.
+    pub(super) switch: Option<Switch>,
     watch: Option<Watch>,
     on_failure: OnFailure,
     /// Whether it went on after a failure that nothing rescued.
@@ -175,18 +171,7 @@ impl<'a, W: Write> Run<'a, W> {
             },
         };
         let watch = journal.as_ref().map(|journal| Watch::begin(machine, inbox, &journal.opened().lease, &vigil));
-        let confirmation = match vigil.confirm_ms.filter(|_| journal.is_some()).map(|ms| (token(), ms)) {
-            Some((Ok(token), ms)) => {
-                voice.say(FromAgent::Token(token.clone()));
-                Some((token, Duration::from_millis(ms.into())))
-            }
-            // Without a token it cannot be confirmed, and goes back.
-            Some((Err(fault), _)) => {
-                voice.say(FromAgent::Note(fault.to_string()));
-                Some((String::from("none"), Duration::ZERO))
-            }
-            None => None,
-        };
+        let switch = vigil.confirm_ms.filter(|_| journal.is_some()).map(|ms| Run::switch(voice, None, ms));
         let blobs = journal.as_ref().map_or_else(Blobs::default, |journal| Blobs::spilling(journal.blobs_folder()));
         Some(Run {
             machine,
@@ -201,7 +186,7 @@ impl<'a, W: Write> Run<'a, W> {
             woken: BTreeSet::new(),
             blocks: Vec::new(),
             counts: Counts::default(),
-            confirmation,
+            switch,
             watch,
             on_failure,
             went_on: false,
@@ -210,7 +195,7 @@ impl<'a, W: Write> Run<'a, W> {
 
     fn go(mut self) {
         let end = match self.work() {
-            End::Close(witness) => match self.await_confirmation() {
+            End::Close(witness) => match self.switch.take().map_or(Ok(()), |switch| self.await_confirmation(switch)) {
                 Ok(()) => return self.close(witness.as_ref()),
                 Err(why) => End::Back(why),
             },
@@ -252,8 +237,11 @@ impl<'a, W: Write> Run<'a, W> {
                     }
                 }
                 ToAgent::Task(task) => {
+                    let within_ms = task.confirm_ms.filter(|_| self.journal.is_some());
+                    let switch = within_ms.map(|ms| Run::switch(self.voice, Some(task.no), ms));
                     let end = self.live(&task);
                     self.count(end.outcome);
+                    let switch = switch.filter(|_| end.outcome == StepOutcome::Changed);
                     let failed = end.outcome == StepOutcome::Failed;
                     let why = end.message.clone().unwrap_or_default();
                     self.tell_end(end);
@@ -266,6 +254,11 @@ impl<'a, W: Write> Run<'a, W> {
                         && self.is_over()
                     {
                         return End::Failed(why);
+                    }
+                    match switch.map_or(Ok(()), |switch| self.await_confirmation(switch)) {
+                        Err(_) if self.machine.probe.running().is_held() => return self.hold(),
+                        Err(why) => return End::Back(why),
+                        Ok(()) => {}
                     }
                 }
                 ToAgent::Mark(mark) => match self.mark(mark) {

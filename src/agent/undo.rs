@@ -320,6 +320,7 @@ fn stand_in(entry: &Entry) -> Task {
         undo: None,
         retry: None,
         timeout_s: None,
+        confirm_ms: None,
         environment: Default::default(),
         sensitive: entry.sensitive,
     }

@@ -11,6 +11,7 @@ use crate::{
         event::HostOutcome,
         ids::RunId,
         inventory::{Host, Transport},
+        strategy::Confirm,
     },
     render::Scope,
     transport::{self, Settings, Shared},
@@ -26,21 +27,29 @@ const AFTERWARDS: Duration = Duration::from_secs(30);
 /// The line that the run itself goes over tells more of how it went back: it is left so much time to do that.
 const LISTENING: Duration = Duration::from_secs(2);
 
-/// A confirmation under way: how the host's run ended, as far as the host could be asked.
-pub(super) type Confirming = Pin<Box<dyn Future<Output = Result<Closed, Fault>> + Send>>;
+/// A confirmation under way: how the host's run ended, or nothing where it goes on behind a step; as far as the host could
+/// be asked.
+pub(super) type Confirming = Pin<Box<dyn Future<Output = Result<Option<Closed>, Fault>> + Send>>;
 
-/// Confirms the run on a host, until it is settled there or cannot be reached for too long.
-pub(super) fn confirm(job: Arc<Job>, host: Arc<Host>, scope: Scope, token: String) -> Confirming {
+/// Confirms the run on a host, or a step of it, until it is settled there or cannot be reached for too long.
+pub(super) fn confirm(job: Arc<Job>, host: Arc<Host>, scope: Scope, step: Option<u32>, token: String) -> Confirming {
     Box::pin(async move {
-        let confirm = job.runbook.strategy.confirm.as_ref().expect("a token is only given where this is asked for");
-        let host = elsewhere(&job, &host, &scope)?;
-        let until = Instant::now() + Duration::from_millis(confirm.within_ms) + AFTERWARDS;
+        let asked = match step {
+            None => job.runbook.strategy.confirm.as_ref(),
+            Some(number) => job.step(number as usize).and_then(|step| step.confirm.as_ref()),
+        };
+        let asked = asked.expect("a token is only given where this is asked for");
+        let host = elsewhere(&job, &host, &scope, asked)?;
+        let word = ToAgent::Confirm { run: job.run.clone(), token, of_step: step.is_some() };
+        let until = Instant::now() + Duration::from_millis(asked.within_ms) + AFTERWARDS;
         loop {
-            let fault = match timeout_at(until, attempt(&job, &host, &token)).await {
-                Ok(Ok(closed)) if closed.outcome == HostOutcome::Succeeded => return Ok(closed),
+            let fault = match timeout_at(until, attempt(&job, &host, &word)).await {
+                Ok(Ok(closed)) if closed.outcome == HostOutcome::Succeeded => {
+                    return Ok(step.is_none().then_some(closed));
+                }
                 Ok(Ok(closed)) if closed.outcome != HostOutcome::Unknown => {
                     sleep(LISTENING).await;
-                    return Ok(closed);
+                    return Ok(Some(closed));
                 }
                 Ok(Ok(closed)) => Fault::new(FaultKind::Failed, closed.message.unwrap_or_default()),
                 Ok(Err(fault)) => fault,
@@ -61,12 +70,12 @@ fn not_confirmed(run: &RunId, host: &Host, fault: &Fault) -> Fault {
 }
 
 /// The host at the address where it is to be reached when all is done, and past any connection that is shared.
-fn elsewhere(job: &Job, host: &Host, scope: &Scope) -> Result<Host, Fault> {
+fn elsewhere(job: &Job, host: &Host, scope: &Scope, asked: &Confirm) -> Result<Host, Fault> {
     let mut host = host.clone();
     if host.connection.transport == Transport::Openssh {
         host.connection.ssh_args.extend(["-S", "none"].map(str::to_owned));
     }
-    if let Some(via) = job.runbook.strategy.confirm.as_ref().and_then(|confirm| confirm.via.as_ref()) {
+    if let Some(via) = &asked.via {
         let address = job.renderer.text(&via.value, &via.place, scope);
         let address = address.map_err(|_| Fault::input("`confirm_via` cannot be rendered").at(&via.place))?;
         host.connection.address = Some(address.as_str().map_or_else(|| address.to_string(), str::to_owned));
@@ -74,13 +83,13 @@ fn elsewhere(job: &Job, host: &Host, scope: &Scope) -> Result<Host, Fault> {
     Ok(host)
 }
 
-async fn attempt(job: &Job, host: &Host, token: &str) -> Result<Closed, Fault> {
+async fn attempt(job: &Job, host: &Host, word: &ToAgent) -> Result<Closed, Fault> {
     let settings = Settings { shared: Shared::default(), ..job.settings.clone() };
     let mut connection = transport::connect(host, &settings).await?;
     let whom = host.connection.become_user.as_ref().unwrap_or(&job.runbook.become_user);
     let mut line = Line::new(connection.agent(whom).await?);
     line.hello(settings.connect_timeout).await?;
-    line.push(&ToAgent::Confirm { run: job.run.clone(), token: Some(token.to_owned()) });
+    line.push(word);
     let closed = loop {
         match line.next_message()? {
             Some(FromAgent::Closed(closed)) => break closed,

@@ -50,6 +50,8 @@ pub enum Order {
     /// This host has done what it was told; what becomes of it is said by [`HostRun::verify`], [`HostRun::keep`] or
     /// [`HostRun::interrupt`].
     Wait,
+    /// A task is done that is to be confirmed over another line.
+    Confirm(TaskNo),
     /// Everything is done: close the agent's run, with the record's head as it is after all events before this.
     Close,
     /// Run this through the login shell, and say how it went with [`HostRun::raw_ended`].
@@ -182,7 +184,7 @@ impl HostRun {
             | FromAgent::Witnesses(_)
             | FromAgent::Ready
             | FromAgent::Held
-            | FromAgent::Token(_) => {}
+            | FromAgent::Token { .. } => {}
         }
         std::mem::take(&mut self.orders)
     }
@@ -415,8 +417,12 @@ impl HostRun {
             attempts: end.attempts,
             took_us: end.took_us,
         };
+        let changed = step_end.outcome == StepOutcome::Changed;
         self.step_ended(no, step_end);
         self.result(no, open.item.as_deref(), result);
+        if changed && self.job.step(no.step as usize).is_some_and(|step| step.confirm.is_some()) {
+            self.orders.push(Order::Confirm(no));
+        }
         if failed {
             self.fail(no, message);
         }

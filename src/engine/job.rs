@@ -13,6 +13,7 @@ use crate::{
         inventory::{Host, Inventory},
         lease::Bid,
         runbook::{Runbook, Step},
+        strategy::Confirm,
     },
     render::{Renderer, Scope, VarLayer, Vars},
     transport,
@@ -80,14 +81,15 @@ impl Job {
         let strategy = &self.runbook.strategy;
         let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
         let grace_ms = strategy.grace_ms.map_or(whole.grace_ms, ms);
-        match &strategy.confirm {
+        let confirm_ms = strategy.confirm.as_ref().map(Confirm::within_ms);
+        let of_steps = self.runbook.all_steps().filter_map(|step| step.confirm.as_ref()).map(Confirm::within_ms);
+        match of_steps.chain(confirm_ms).min() {
             None => Vigil { grace_ms, ..whole },
-            Some(confirm) => {
-                let within_ms = ms(confirm.within_ms);
+            Some(within_ms) => {
                 // A line that is cut by what is to be confirmed must not keep the run longer than a confirmation may.
                 let silence_ms = (within_ms / 2).clamp(MIN_SILENCE_MS, whole.silence_ms);
                 let left_ms = within_ms.saturating_sub(silence_ms);
-                Vigil { silence_ms, grace_ms: grace_ms.min(left_ms), confirm_ms: Some(within_ms) }
+                Vigil { silence_ms, grace_ms: grace_ms.min(left_ms), confirm_ms }
             }
         }
     }

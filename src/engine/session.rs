@@ -1,7 +1,7 @@
 //! One host's conversation: connects, and carries out what the state machine orders. All I/O of a host is here.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -87,8 +87,9 @@ pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halte
                 turn: Some(turn),
                 connection,
                 line,
-                token: None,
+                tokens: HashMap::new(),
                 confirming: None,
+                cut: None,
                 entering: None,
                 permit: None,
                 orders: VecDeque::new(),
@@ -216,9 +217,11 @@ struct Session {
     turn: Option<OwnedSemaphorePermit>,
     connection: Connection,
     line: Option<Line>,
-    /// What the run is to be confirmed with.
-    token: Option<String>,
+    /// What the run, or a task of it, is to be confirmed with.
+    tokens: HashMap<Option<TaskNo>, String>,
     confirming: Option<Confirming>,
+    /// How the line was lost, where a confirmation may still tell how it goes on.
+    cut: Option<Fault>,
     /// Its turn at a step that hosts go through one after the other, while it waits for it.
     entering: Option<Entering>,
     permit: Permit,
@@ -249,6 +252,7 @@ impl Session {
             self.line = None;
             if self.confirming.is_some() {
                 // What is confirmed may have cut it: the new line tells how it goes on.
+                self.cut = Some(fault);
                 continue;
             }
             self.drop_orders();
@@ -308,9 +312,13 @@ impl Session {
     }
 
     /// The host was asked over a new line, or could not be. Where the old one still stands, that tells how it goes on.
-    fn confirmed(&mut self, confirmed: Result<Closed, Fault>) {
+    fn confirmed(&mut self, confirmed: Result<Option<Closed>, Fault>) {
         let orders = match confirmed {
-            Ok(closed) => self.run.hear(FromAgent::Closed(closed)),
+            Ok(Some(closed)) => self.run.hear(FromAgent::Closed(closed)),
+            Ok(None) => match self.cut.take() {
+                Some(fault) => self.run.lost(fault),
+                None => return,
+            },
             Err(fault) => self.run.lost(fault),
         };
         self.orders.extend(orders);
@@ -347,8 +355,8 @@ impl Session {
         while let Some(line) = &mut self.line
             && let Some(message) = line.next_message()?
         {
-            if let FromAgent::Token(token) = message {
-                self.token = Some(token);
+            if let FromAgent::Token { no, token } = message {
+                self.tokens.insert(no, token);
                 continue;
             }
             let orders = self.run.hear(message);
@@ -385,11 +393,11 @@ impl Session {
                 Some(Order::Close) => {
                     let witness = self.events.head().await;
                     self.push(&ToAgent::Close { witness: witness.filter(|_| self.job.mode == Mode::Apply) });
-                    if let Some(token) = self.token.take().filter(|_| self.run.has_changed()) {
-                        let (job, (host, scope)) = (Arc::clone(&self.job), self.run.whereabouts());
-                        self.confirming = Some(confirm::confirm(job, host, scope, token));
+                    if self.run.has_changed() {
+                        self.confirm(None);
                     }
                 }
+                Some(Order::Confirm(no)) => self.confirm(Some(no)),
                 Some(Order::Ahead(content)) => {
                     if content.bytes <= AHEAD_BYTES_MAX && self.sent.insert(content) {
                         self.streaming = Some((content, 0));
@@ -400,6 +408,14 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Begins to confirm the run, or a task of it, where its agent waits for that.
+    fn confirm(&mut self, no: Option<TaskNo>) {
+        if let Some(token) = self.tokens.remove(&no) {
+            let (job, (host, scope)) = (Arc::clone(&self.job), self.run.whereabouts());
+            self.confirming = Some(confirm::confirm(job, host, scope, no.map(|no| no.step), token));
+        }
     }
 
     fn push(&mut self, message: &ToAgent) {

@@ -15,6 +15,7 @@ use crate::{
         node::{Node, Value},
         runbook::Step,
         state::Content,
+        strategy::Confirm,
     },
     render::{Pending, RenderHalt, Scope},
     steps::{self, Spec},
@@ -174,6 +175,7 @@ fn work(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> Result<Work, Halt>
         undo: step.undo.as_ref().map(|undo| undo_command(job, undo, scope)).transpose()?,
         retry: step.retry,
         timeout_s,
+        confirm_ms: step.confirm.as_ref().map(Confirm::within_ms),
         environment,
         sensitive: step.sensitive,
     };

@@ -6,7 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{Digest, Place},
-    model::{ids::StepId, inventory::Become, node::Node, strategy::Strategy},
+    model::{
+        ids::StepId,
+        inventory::Become,
+        node::Node,
+        strategy::{Confirm, Strategy},
+    },
 };
 
 /// A text of a file and its place. Where it may be a template, it is not rendered yet.
@@ -184,6 +189,8 @@ pub struct Step {
     pub tags: Vec<String>,
     /// How hosts go through it, if not all at once.
     pub turn: Option<Turn>,
+    /// The dead man's switch: what comes after it is begun only where the host can still be reached.
+    pub confirm: Option<Confirm>,
     /// Something in it is wrong, and was told: it is here for others to refer to.
     pub is_broken: bool,
 }

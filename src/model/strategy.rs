@@ -79,6 +79,13 @@ impl Share {
     }
 }
 
+impl Confirm {
+    /// Within how many milliseconds, as the agent is told.
+    pub fn within_ms(&self) -> u32 {
+        u32::try_from(self.within_ms).unwrap_or(u32::MAX)
+    }
+}
+
 impl Strategy {
     /// Cuts `all` hosts into batches: how many each has.
     pub fn cut(&self, all: usize) -> Vec<usize> {

@@ -65,13 +65,15 @@ pub enum ToAgent {
     Keep,
     /// The controller is still there. Said every [`PING_MS`] at least; not answered.
     Ping,
-    /// A run on this host that another agent holds is confirmed with its token, or with none only asked after. Answered by
-    /// `Closed` when it is settled.
+    /// A run on this host that another agent holds is confirmed with its token. Answered by `Closed` when it is settled, or
+    /// when it goes on behind a step.
     Confirm {
         /// The run.
         run: RunId,
         /// What its agent had told.
-        token: Option<String>,
+        token: String,
+        /// Whether it is a step that is confirmed.
+        of_step: bool,
     },
     /// Which witnesses are kept? Answered by `Witnesses`.
     AskWitnesses,
@@ -169,6 +171,9 @@ pub struct Task {
     pub retry: Option<Retry>,
     /// Seconds for the whole task.
     pub timeout_s: Option<u64>,
+    /// If it has changed something, no other task begins before that is confirmed over another line within so many
+    /// milliseconds; else all of the apply is undone. The agent sends a `Token` before it begins.
+    pub confirm_ms: Option<u32>,
     /// Variables for its commands.
     pub environment: BTreeMap<String, String>,
     /// No diffs, no output.
@@ -207,7 +212,12 @@ pub enum FromAgent {
     /// The run is stopped, and waits to be told what becomes of what was done.
     Held,
     /// What this apply is to be confirmed with, over another line.
-    Token(String),
+    Token {
+        /// The task after which that is waited for; the end of the apply where it is none.
+        no: Option<TaskNo>,
+        /// Words that nobody can guess.
+        token: String,
+    },
     /// All of an undo is done: it waits for `Close`.
     Ready,
     /// A content that a task needs and that was not sent ahead.

@@ -202,6 +202,7 @@ impl Controller {
             undo: None,
             retry: None,
             timeout_s: None,
+            confirm_ms: None,
             environment: BTreeMap::new(),
             sensitive: false,
         };
@@ -240,11 +241,11 @@ impl Controller {
     }
 
     /// Waits for the first message that fits.
-    pub fn await_message(&mut self, fits: impl Fn(&FromAgent) -> bool) {
+    pub fn await_message(&mut self, fits: impl Fn(&FromAgent) -> bool) -> FromAgent {
         loop {
             let message = next(&mut self.reader, &mut self.from_agent).expect("the agent ended too early");
             if fits(&message) {
-                return;
+                return message;
             }
         }
     }

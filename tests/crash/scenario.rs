@@ -325,6 +325,7 @@ impl Script<'_> {
             undo: None,
             retry: None,
             timeout_s: Some(30),
+            confirm_ms: None,
             environment: BTreeMap::new(),
             sensitive: false,
         };

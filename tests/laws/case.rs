@@ -141,6 +141,7 @@ impl Case {
             undo,
             retry: None,
             timeout_s: Some(30),
+            confirm_ms: None,
             environment: BTreeMap::new(),
             sensitive: false,
         }

@@ -10,7 +10,7 @@ use crate::{
         node::{Entry, Node, Value},
         runbook::{KindWord, Placed, Retry, Step, Turn},
     },
-    syntax::runbook::{is_identifier, read_vars},
+    syntax::runbook::{is_identifier, read_vars, strategy},
 };
 
 /// Keys that later versions will know.
@@ -20,7 +20,7 @@ const LATER: [&str; 1] = ["delegate_to"];
 const OF_BLOCKS: [&str; 3] = ["block", "rescue", "always"];
 
 /// What a step may have beside its kind.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "name",
     "id",
     "when",
@@ -35,6 +35,8 @@ const KEYS: [&str; 15] = [
     "tags",
     "run_once",
     "throttle",
+    "confirm_within",
+    "confirm_via",
     "register",
 ];
 
@@ -91,6 +93,11 @@ pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Opti
     let sensitive = fields.truth("sensitive");
     let tags = fields.read("tags", tags).unwrap_or_default();
     let turn = turn(&mut fields);
+    let confirm = strategy::confirm(&mut fields);
+    if let (Some(_), Some((_, entry))) = (&confirm, kind.filter(|(kind, _)| kind.name == "raw")) {
+        let fault = Fault::input("`raw` cannot be confirmed: nothing can undo it");
+        fields.faults.push(fault.at(&entry.key_place).hint("use `command`, with an `undo`"));
+    }
     let (word, args) = match kind {
         Some((kind, entry)) => {
             (Placed { value: kind.name.to_owned(), place: entry.key_place.clone() }, arguments(kind, entry, node))
@@ -121,6 +128,7 @@ pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Opti
         sensitive,
         tags,
         turn,
+        confirm,
         is_broken,
     })
 }
@@ -301,8 +309,10 @@ mod tests {
     use super::*;
     use crate::syntax::yaml;
 
-    const KINDS: [KindWord; 1] =
-        [KindWord { name: "command", short: Some("cmd"), fields: &["cmd", "creates", "vars"], runs: true }];
+    const KINDS: [KindWord; 2] = [
+        KindWord { name: "command", short: Some("cmd"), fields: &["cmd", "creates", "vars"], runs: true },
+        KindWord { name: "raw", short: Some("line"), fields: &["line"], runs: false },
+    ];
 
     fn arguments(text: &str) -> Result<serde_json::Value, String> {
         let node = yaml::parse("x.yml", text).map_err(|faults| faults.to_string())?;
@@ -322,6 +332,19 @@ mod tests {
     fn an_unknown_kind_is_told_once() {
         let told = arguments("- comand: make\n").unwrap_err();
         assert_eq!(told.matches("comand").count(), 1, "{told}");
+    }
+
+    #[test]
+    fn what_cannot_be_confirmed_is_told() {
+        for (text, words) in [
+            ("- command: make\n  confirm_within: 1s\n", "too short"),
+            ("- command: make\n  confirm_via: 192.0.2.1\n", "none is asked for"),
+            ("- raw: make\n  confirm_within: 10s\n", "`raw` cannot be confirmed"),
+        ] {
+            let told = arguments(text).unwrap_err();
+            assert!(told.contains(words), "{text}: {told}");
+        }
+        assert!(arguments("- command: make\n  confirm_within: 10s\n  confirm_via: 192.0.2.1\n").is_ok());
     }
 
     #[test]

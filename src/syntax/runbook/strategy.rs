@@ -49,7 +49,7 @@ pub(super) fn read(node: &Node, kinds: &[KindWord]) -> Result<(Strategy, Vec<Ste
 }
 
 /// `confirm_within`, and `confirm_via` beside it.
-fn confirm(fields: &mut Fields<'_>) -> Option<Confirm> {
+pub(super) fn confirm(fields: &mut Fields<'_>) -> Option<Confirm> {
     let within = fields.read("confirm_within", |node| time(node, CONFIRM_MS_MIN));
     let via = fields.read("confirm_via", decode::text);
     match (within, via) {

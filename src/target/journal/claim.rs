@@ -44,7 +44,7 @@ pub(super) fn confirm(store: &Path, token: &str) -> io::Result<()> {
     lock::replace(&confirmation(store), token.as_bytes())
 }
 
-/// Whether the token was given. It is taken away: it is good for one run.
+/// Whether the token was given. It is taken away: it is good for once.
 pub(super) fn is_confirmed(store: &Path, token: &str) -> bool {
     let mut text = String::new();
     let read = open_regular(&confirmation(store)).and_then(|file| file.take(64).read_to_string(&mut text));
@@ -53,6 +53,11 @@ pub(super) fn is_confirmed(store: &Path, token: &str) -> bool {
         let _already_gone = fs::remove_file(confirmation(store));
     }
     is_confirmed
+}
+
+/// Whether no token waits to be taken.
+pub(super) fn is_taken(store: &Path) -> bool {
+    fs::symlink_metadata(confirmation(store)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn confirmation(store: &Path) -> PathBuf {

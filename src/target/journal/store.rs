@@ -119,6 +119,11 @@ impl Store {
         claim::is_confirmed(&self.root, token)
     }
 
+    /// Whether the run has taken the token that it was given last.
+    pub fn is_token_taken(&self) -> bool {
+        claim::is_taken(&self.root)
+    }
+
     /// How a run ended that is settled and still kept.
     pub fn outcome(&self, run: &RunId) -> Option<HostOutcome> {
         read_story(&self.runs().join(run.to_string())).ok().flatten()?.closed
@@ -355,8 +360,7 @@ pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Sixteen random hex digits, for temporary names that nobody can guess.
-/// Words that nobody can guess.
+/// Sixteen random hex digits, for names and words that nobody can guess.
 pub fn token() -> Result<String, JournalFault> {
     use std::io::Read;
     let mut bytes = [0; 8];
