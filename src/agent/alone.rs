@@ -55,6 +55,15 @@ impl<W: Write> Run<'_, W> {
         }
     }
 
+    /// Somebody has come to take it over. Who had it learns from whom, if he is still there.
+    pub(super) fn let_go(mut self) {
+        let thief = self.journal.as_ref().and_then(|journal| self.machine.store.thief(journal.run()));
+        if let Some(thief) = thief {
+            self.say_closed(HostOutcome::Unknown, Some(format!("the run was taken over: {thief}")));
+            self.voice.finish();
+        }
+    }
+
     /// Makes what an apply, or a task of it, is to be confirmed with, and tells it.
     pub(super) fn switch(voice: &mut Voice<W>, no: Option<TaskNo>, within_ms: u32) -> Switch {
         match token() {
@@ -86,6 +95,9 @@ impl<W: Write> Run<'_, W> {
             let running = self.machine.probe.running();
             if running.is_cancelled() || running.is_held() {
                 return Err("the run was stopped".into());
+            }
+            if self.journal.as_ref().is_some_and(|journal| self.machine.store.thief(journal.run()).is_some()) {
+                return Err("the run was taken over".into());
             }
             thread::sleep(GLANCE);
         }

@@ -35,9 +35,24 @@ pub(super) fn recover<W: Write>(machine: &Machine, voice: &mut Voice<W>, how: Se
     voice.say(FromAgent::Closed(closed));
 }
 
+/// The same of a run that is at work.
+pub(super) fn steal<W: Write>(machine: &Machine, voice: &mut Voice<W>, words: &str) {
+    let closed = settle_found(machine, voice, Settle::Back, || machine.store.take_over(words));
+    voice.say(FromAgent::Closed(closed));
+}
+
 fn settle_open<W: Write>(machine: &Machine, voice: &mut Voice<W>, how: Settle) -> Closed {
+    settle_found(machine, voice, how, || machine.store.take_up())
+}
+
+fn settle_found<W: Write>(
+    machine: &Machine,
+    voice: &mut Voice<W>,
+    how: Settle,
+    take: impl FnOnce() -> Result<Option<Journal>, JournalFault>,
+) -> Closed {
     fault!("recover.begun");
-    let closed = match machine.store.take_up() {
+    let closed = match take() {
         // Its own agent is at work, or another recovery: that one will settle it.
         Err(fault @ JournalFault::Held { .. }) => closed(HostOutcome::Failed, 0, fault.to_string()),
         // A run is open, and stays so.

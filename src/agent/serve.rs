@@ -42,6 +42,7 @@ pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &M
             ToAgent::Open(open) => Run::begin(machine, &inbox, &mut voice, open),
             ToAgent::AskWitnesses => tell_witnesses(machine, &mut voice),
             ToAgent::Recover(how) => recover::recover(machine, &mut voice, how),
+            ToAgent::Steal(words) => recover::steal(machine, &mut voice, &words),
             ToAgent::Undo(order) => undo::undo(machine, &inbox, &mut voice, *order),
             ToAgent::Confirm { run, token, of_step } => alone::confirm(machine, &mut voice, &run, &token, of_step),
             // Sent ahead for a run that has ended already.
@@ -206,7 +207,7 @@ impl<'a, W: Write> Run<'a, W> {
         // Who was told to stop does not wait for the one who said so.
         let waits = is_alone && !running.is_cancelled() && !running.is_held();
         if waits && matches!(self.wait_alone(), Waited::TakenOver) {
-            return;
+            return self.let_go();
         }
         match end {
             End::Close(_) => unreachable!("closed above"),
@@ -274,7 +275,11 @@ impl<'a, W: Write> Run<'a, W> {
                 ToAgent::Cancel => return End::Back("the run was cancelled".into()),
                 ToAgent::AskWitnesses => tell_witnesses(self.machine, self.voice),
                 ToAgent::Ping => {}
-                ToAgent::Open(_) | ToAgent::Recover(_) | ToAgent::Undo(_) | ToAgent::Confirm { .. } => {
+                ToAgent::Open(_)
+                | ToAgent::Recover(_)
+                | ToAgent::Steal(_)
+                | ToAgent::Undo(_)
+                | ToAgent::Confirm { .. } => {
                     return End::Back("the controller began another run before this one had ended".into());
                 }
             }

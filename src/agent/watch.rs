@@ -81,6 +81,7 @@ impl Round {
             thread::sleep(GLANCE);
             self.listen();
             self.obey();
+            self.yield_up();
             if self.probe.running().is_alone() {
                 self.stand_alone();
             }
@@ -109,6 +110,15 @@ impl Round {
             }
             Some(at) if at.elapsed() >= REPEATED => running.give_up(),
             Some(_) => {}
+        }
+    }
+
+    /// Somebody may take the run over from its controller.
+    fn yield_up(&self) {
+        let running = self.probe.running();
+        if !running.is_alone() && self.store.thief(&self.run).is_some() {
+            self.inbox.end("the run was taken over".into());
+            running.lose();
         }
     }
 

@@ -51,6 +51,9 @@ pub(crate) struct RecoverArgs {
     /// Leave everything as it is: someone has looked, and answers for it. Other runs may begin then
     #[arg(long, conflicts_with = "again", requires_all = ["run", "reason"])]
     as_it_is: bool,
+    /// Take the run over from who is at work with it, and put it back; he is told who did, and why
+    #[arg(long, conflicts_with_all = ["again", "as_it_is"], requires_all = ["run", "reason"])]
+    steal: bool,
     #[command(flatten)]
     connect: ConnectArgs,
     /// Why this is done: kept in the record
@@ -96,6 +99,7 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
             (true, _) => Settle::BackAgain,
             _ => Settle::Back,
         },
+        steal: args.reason.as_ref().filter(|_| args.steal).map(|why| format!("{}: {why}", provenance::operator())),
         hosts,
         become_user: whom(args.become_user.as_deref()),
         settings: args.connect.settings(ask::Terminal::new(&masker)),

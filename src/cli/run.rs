@@ -260,7 +260,7 @@ impl Loaded {
             step_vars: self.runbook.all_steps().map(|step| VarLayer::from(&step.vars[..])).collect(),
             tags: args.tags.clone(),
             forks: crate::cli::descriptors::hosts_at_once(args.connect.forks),
-            operator: format!("{}@{}", operator.user, operator.host),
+            operator: operator.to_string(),
             reason: args.reason.clone(),
             masker: self.given_secrets.clone(),
             renderer: self.renderer.clone(),

@@ -173,7 +173,7 @@ impl Meant {
         let undoing = Undoing {
             run: run.clone(),
             mode,
-            operator: format!("{}@{}", operator.user, operator.host),
+            operator: operator.to_string(),
             of: self.of.clone(),
             force_drift: args.force_drift,
             hosts: self.hosts.clone(),

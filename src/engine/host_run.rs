@@ -469,6 +469,10 @@ impl HostRun {
         if let Some(message) = closed.message {
             let kind = if self.labels.is_empty() { FaultKind::Policy } else { FaultKind::Failed };
             match &mut self.fault {
+                // Someone has taken the run over: what failed, failed by that.
+                Some(_) if closed.outcome == HostOutcome::Unknown => {
+                    self.tell(Event::Note { host: Some(self.host.name.clone()), message });
+                }
                 Some(fault) if closed.outcome == HostOutcome::NeedsRecovery => fault.causes.push(message),
                 Some(_) => {}
                 None => self.fault = Some(Fault::new(kind, message)),

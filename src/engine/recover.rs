@@ -30,6 +30,8 @@ pub struct Recovery {
     pub run: Option<RunId>,
     /// How.
     pub how: Settle,
+    /// Who takes it over, and why, also where it is at work for somebody.
+    pub steal: Option<String>,
     /// The hosts.
     pub hosts: Vec<Arc<Host>>,
     /// Whom to become where the inventory does not say.
@@ -64,7 +66,13 @@ async fn one(recovery: &Recovery, host: &Host, events: &Events) -> HostEnd {
     let mut talk = Talk { recovery, host, events, line, counts: Counts::default() };
     let (outcome, fault) = match talk.refusal(hello.open_run.as_ref()) {
         Some(end) => end,
-        None => talk.settle().await,
+        None => {
+            let open = hello.open_run.as_ref().expect("without an open run nothing is to be done");
+            if let Some(words) = &recovery.steal {
+                talk.note(format!("{open}; it is taken over: {words}")).await;
+            }
+            talk.settle(open.run()).await
+        }
     };
     let counts = talk.counts;
     talk.line.goodbye().await;
@@ -110,12 +118,18 @@ impl Talk<'_> {
             .hint(format!("or, if it may stay as it is: {again} --as-it-is --reason WHY"))
     }
 
-    async fn settle(&mut self) -> (HostOutcome, Option<Fault>) {
-        self.line.push(&ToAgent::Recover(self.recovery.how));
+    async fn settle(&mut self, run: &RunId) -> (HostOutcome, Option<Fault>) {
+        self.line.push(&match &self.recovery.steal {
+            Some(words) => ToAgent::Steal(words.clone()),
+            None => ToAgent::Recover(self.recovery.how),
+        });
         loop {
             match self.listen().await {
                 Ok(Some(Closed { outcome, counts, message })) => {
                     self.counts.undone = self.counts.undone.max(counts.undone);
+                    if outcome == HostOutcome::Failed {
+                        return (outcome, message.map(|message| at_work(message, run, self.host)));
+                    }
                     if !matches!(outcome, HostOutcome::RolledBack | HostOutcome::Succeeded) {
                         return (outcome, message.map(|message| Fault::new(FaultKind::Failed, message)));
                     }
@@ -154,6 +168,14 @@ impl Talk<'_> {
     fn label(&self, no: TaskNo) -> StepLabel {
         label(&self.recovery.labels, &self.host.name, no)
     }
+}
+
+/// A run that cannot be had: its agent is at work for somebody.
+pub(super) fn at_work(told: String, run: &RunId, host: &Host) -> Fault {
+    let steal = format!("rollbook recover {run} -i INVENTORY --limit {} --steal --reason WHY", host.name);
+    Fault::new(FaultKind::Policy, told)
+        .hint("wait until it has ended")
+        .hint(format!("or take it over, and have it put back: {steal}"))
 }
 
 /// The label of a step of an earlier run, as far as the record knows it.

@@ -18,6 +18,7 @@ use crate::{
         host_run::{HostRun, Order},
         job::Job,
         line::Line,
+        recover,
         turnstile::{Pass, Permit},
     },
     model::{
@@ -123,8 +124,7 @@ fn goes_on(job: &Job, host: &Host, found: &OpenRun) -> bool {
 pub(super) async fn open_run(host: &Host, events: &Events, found: &OpenRun) -> HostEnd {
     let run = found.run();
     let (outcome, fault) = if found.stand == Stand::Working {
-        let fault = Fault::new(FaultKind::Policy, found.to_string());
-        (HostOutcome::Failed, fault.hint("wait until it has ended"))
+        (HostOutcome::Failed, recover::at_work(found.to_string(), run, host))
     } else {
         let fault = found.to_string();
         let hint = format!("have it put back: rollbook recover {run} -i INVENTORY --limit {}", host.name);

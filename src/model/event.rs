@@ -189,6 +189,13 @@ pub struct Operator {
     pub from: Option<String>,
 }
 
+impl std::fmt::Display for Operator {
+    /// Who and where, for whoever meets the run.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.user, self.host)
+    }
+}
+
 /// Which runbook, exactly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunbookLabel {

@@ -79,6 +79,9 @@ pub enum ToAgent {
     AskWitnesses,
     /// Settle the run that was found open. Answered as `Unwind` is.
     Recover(Settle),
+    /// The same of a run that another agent is at work for: that is asked to let go first, and told this sentence, which
+    /// says who takes it over, and why.
+    Steal(String),
     /// Undo a run that is settled. Answered by tasks as they go back, by `Undone`s for what does not, and by `Ready`; it
     /// becomes final with `Close`.
     Undo(Box<UndoRun>),

@@ -1,6 +1,7 @@
-//! Who comes to settle a run whose agent waits alone asks it to let go: by a file `claim` that names the run.
+//! Who comes to settle a run whose agent waits alone asks it to let go: by a file `claim` that names the run. Who takes a
+//! run over from an agent at work says so in a second line.
 //!
-//! The agent that waits looks for it, and lets go of the lock. A claim that nobody withdrew names a run that is over,
+//! The agent looks for it, and lets go of the lock. A claim that nobody withdrew names a run that is over,
 //! and means nothing to the next.
 
 use std::{
@@ -14,14 +15,25 @@ use crate::{
     target::{journal::lock, probe::open_regular},
 };
 
+/// The longest claim.
+const CLAIM_BYTES_MAX: u64 = 4096;
+
+/// The longest words of one, in characters.
+const WORDS_CHARS_MAX: usize = 1000;
+
 /// A claim, withdrawn when it is dropped.
 #[derive(Debug)]
 pub(super) struct Claim(PathBuf);
 
 impl Claim {
-    /// Claims a run that waits alone in the store.
-    pub(super) fn place(store: &Path, run: &RunId) -> io::Result<Claim> {
-        lock::replace(&path(store), run.as_str().as_bytes())?;
+    /// Claims a run in the store: one that waits alone, or, with words, one that is at work.
+    pub(super) fn place(store: &Path, run: &RunId, words: Option<&str>) -> io::Result<Claim> {
+        let mut text = run.to_string();
+        if let Some(words) = words {
+            text.push('\n');
+            text.extend(words.chars().take(WORDS_CHARS_MAX));
+        }
+        lock::replace(&path(store), text.as_bytes())?;
         Ok(Claim(path(store)))
     }
 }
@@ -32,11 +44,12 @@ impl Drop for Claim {
     }
 }
 
-/// Whether somebody claims the run.
-pub(super) fn is_placed(store: &Path, run: &RunId) -> bool {
+/// Whether somebody claims the run; with what words, empty where there are none.
+pub(super) fn words(store: &Path, run: &RunId) -> Option<String> {
     let mut text = String::new();
-    let read = open_regular(&path(store)).and_then(|file| file.take(64).read_to_string(&mut text));
-    read.is_ok() && text == run.as_str()
+    open_regular(&path(store)).and_then(|file| file.take(CLAIM_BYTES_MAX).read_to_string(&mut text)).ok()?;
+    let (claimed, words) = text.split_once('\n').unwrap_or((&text, ""));
+    (claimed == run.as_str()).then(|| words.to_owned())
 }
 
 /// Confirms the run that knows this token.

@@ -106,7 +106,12 @@ impl Store {
 
     /// Whether somebody comes to settle a run that waits alone.
     pub fn is_claimed(&self, run: &RunId) -> bool {
-        claim::is_placed(&self.root, run)
+        claim::words(&self.root, run).is_some()
+    }
+
+    /// In what words somebody takes over a run that is at work, if somebody does.
+    pub fn thief(&self, run: &RunId) -> Option<String> {
+        claim::words(&self.root, run).filter(|words| !words.is_empty())
     }
 
     /// Confirms the run that knows this token.
@@ -154,12 +159,21 @@ impl Store {
 
     /// Takes up a run that was never settled, or has lost its controller, if there is one.
     pub fn take_up(&self) -> Result<Option<Journal>, JournalFault> {
+        self.take(None)
+    }
+
+    /// The same, also of a run that is at work: its agent is told these words, and lets go.
+    pub fn take_over(&self, words: &str) -> Result<Option<Journal>, JournalFault> {
+        self.take(Some(words))
+    }
+
+    fn take(&self, words: Option<&str>) -> Result<Option<Journal>, JournalFault> {
         if !self.root.is_dir() {
             return Ok(None);
         }
         self.make_root()?;
         let Some(found) = self.unsettled()? else { return Ok(None) };
-        let claim = self.claim()?;
+        let claim = self.claim(words)?;
         let patience = if claim.is_some() { CLAIM_PATIENCE } else { lock::GLANCE };
         let lock = Lock::take(&self.root, &found.lease.bid, patience)?;
         self.tidy()?;
@@ -169,12 +183,13 @@ impl Store {
         Ok(Some(Journal::taken_up(self.clone(), lock, folder, log, story)))
     }
 
-    /// Asks the agent of a run that waits alone to let go, if there is one. It may take a moment to find itself alone.
-    fn claim(&self) -> Result<Option<Claim>, JournalFault> {
+    /// Asks the agent of a run that waits alone, or of any with words, to let go, if there is one. It may take a moment to
+    /// find itself alone.
+    fn claim(&self, words: Option<&str>) -> Result<Option<Claim>, JournalFault> {
         let until = Instant::now() + lock::GLANCE;
         while let Some(OpenRun { lease, stand }) = lock::holder(&self.root) {
-            if matches!(stand, Stand::Alone { .. }) {
-                let claimed = Claim::place(&self.root, &lease.bid.run);
+            if words.is_some() || matches!(stand, Stand::Alone { .. }) {
+                let claimed = Claim::place(&self.root, &lease.bid.run, words);
                 return claimed.map(Some).map_err(JournalFault::io(format!("claiming run {}", lease.bid.run)));
             }
             if Instant::now() >= until {
