@@ -47,8 +47,17 @@ pub(super) fn undo<W: Write>(machine: &Machine, inbox: &Inbox, voice: &mut Voice
     }
     run.blobs.lend_packages(kept.packages());
     let (chains, drifted) = (Chains::of(kept.entries()), BTreeSet::new());
-    let mut undoing =
-        Undoing { run, kept: &kept, chains, force_drift, drifted, settled: Settled::default(), changed: false };
+    let mut undoing = Undoing {
+        run,
+        kept: &kept,
+        chains,
+        force_drift,
+        drifted,
+        settled: Settled::default(),
+        changed: false,
+        blurred: false,
+        in_doubt: None,
+    };
     let ended = undoing.go();
     let Undoing { mut run, settled, changed, .. } = undoing;
     if let Err(halt) = ended {
@@ -109,6 +118,10 @@ struct Undoing<'a, 'k, W> {
     settled: Settled,
     /// Whether anything goes back.
     changed: bool,
+    /// In a plan: whether a command would have been run by now, of which nobody knows what it changes.
+    blurred: bool,
+    /// What of the task at hand cannot be told therefore.
+    in_doubt: Option<String>,
 }
 
 type Deeds = [(Entry, Status)];
@@ -151,13 +164,15 @@ impl<W: Write> Undoing<'_, '_, W> {
         self.run.voice.say(FromAgent::Started(task.no));
         let mut trial = Trial::default();
         let ended = back(self, &task, &mut trial);
+        let in_doubt = self.in_doubt.take();
         let outcome = match &ended {
             Err(_) => StepOutcome::Failed,
             Ok(()) if trial.changed => StepOutcome::Changed,
+            Ok(()) if in_doubt.is_some() => StepOutcome::Unknown,
             Ok(()) => StepOutcome::Ok,
         };
         let Trial { deeds, output, message, .. } = trial;
-        let message = ended.as_ref().err().map(ToString::to_string).or(message);
+        let message = ended.as_ref().err().map(ToString::to_string).or(in_doubt).or(message);
         let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let output = output.filter(|_| !task.sensitive);
         self.run.count(outcome);
@@ -193,6 +208,7 @@ impl<W: Write> Undoing<'_, '_, W> {
             let Deed::Change(change) = &entry.deed else { unreachable!("only changes are put back so") };
             match self.look(task, entry, status, change, trial)? {
                 Step::Before => {}
+                Step::Drifted(_) if self.in_doubt.is_some() => self.changed = true,
                 Step::Drifted(how) => self.drift(entry, change, how),
                 Step::Back(now) => {
                     if let Some((content, path)) = self.kept.image(entry) {
@@ -246,7 +262,16 @@ impl<W: Write> Undoing<'_, '_, W> {
             }
             step => step,
         };
-        Ok(step.unless_it_holds(change, |path| self.run.through_view(task, |view| view.list(path).ok())))
+        let would_go_back = matches!(step, Step::Back(_));
+        let step = step.unless_it_holds(change, |path| self.run.through_view(task, |view| view.list(path).ok()));
+        if let (true, true, Step::Drifted(how)) = (would_go_back, self.blurred, &step) {
+            let told = if task.sensitive { String::new() } else { format!(" ({how})") };
+            let resource = &change.resource;
+            self.in_doubt = Some(format!(
+                "as things are, {resource} would be left alone{told}; what is run before it may change that"
+            ));
+        }
+        Ok(step)
     }
 
     /// Does an act, or says that it would be done.
@@ -256,6 +281,7 @@ impl<W: Write> Undoing<'_, '_, W> {
             return self.run.act(task, deed, trial);
         }
         trial.changed = true;
+        self.blurred = true;
         trial.deeds.push(report::of(deed, None, task.sensitive));
         Ok(())
     }

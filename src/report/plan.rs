@@ -59,10 +59,12 @@ impl Planned {
         self.groups[place].hosts.push(host.clone());
     }
 
-    /// The lines, in the order of the steps. `total` is the number of hosts of the plan.
-    pub(super) fn lines(&self, diff: bool, total: usize) -> Vec<Line> {
+    /// The lines, in the order of the steps; of an undo, which goes newest first, in the order in which it was told. `total` is the number of hosts of the plan.
+    pub(super) fn lines(&self, diff: bool, total: usize, newest_first: bool) -> Vec<Line> {
         let mut groups: Vec<&Group> = self.groups.iter().collect();
-        groups.sort_by_key(|group| group.step.no);
+        if !newest_first {
+            groups.sort_by_key(|group| group.step.no);
+        }
         let mut lines: Vec<Line> = groups.iter().flat_map(|group| group.lines(diff, total)).collect();
         lines.extend(warnings(&groups, total));
         lines

@@ -30,6 +30,8 @@ pub struct Style {
 pub(super) struct View {
     style: Style,
     mode: Mode,
+    /// Whether it is the undo of another run.
+    undoes: bool,
     hosts: Vec<HostName>,
     planned: Planned,
     ended: HashMap<HostName, EndedHost>,
@@ -50,6 +52,7 @@ impl View {
         View {
             style,
             mode: Mode::Apply,
+            undoes: false,
             hosts: Vec::new(),
             planned: Planned::default(),
             ended: HashMap::new(),
@@ -100,7 +103,7 @@ impl View {
                 lines
             }
             Event::RunClosed { .. } => {
-                let mut lines = self.planned.lines(self.style.diff, self.hosts.len());
+                let mut lines = self.planned.lines(self.style.diff, self.hosts.len(), self.undoes);
                 lines.extend(closing::troubles(&self.ended_in_order()));
                 lines.push(self.planned.summary());
                 lines
@@ -113,7 +116,8 @@ impl View {
     }
 
     fn opened(&mut self, stamped: &Stamped, opened: &RunOpened) -> Vec<Line> {
-        *self = View { mode: opened.mode, hosts: opened.hosts.clone(), ..View::new(self.style) };
+        let (mode, undoes) = (opened.mode, opened.undoes.is_some());
+        *self = View { mode, undoes, hosts: opened.hosts.clone(), ..View::new(self.style) };
         let (word, run) = match opened.mode {
             Mode::Plan => ("plan of ", String::new()),
             Mode::Apply => ("apply ", format!(", run {}", stamped.run)),

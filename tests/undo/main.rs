@@ -238,6 +238,22 @@ fn what_cannot_go_back_is_named() {
 }
 
 #[test]
+fn a_plan_says_what_it_cannot_know_and_tells_the_newest_first() {
+    let stage = Stage::new();
+    let run = stage.apply(
+        "  - file: {path: ROOT/made, state: directory}\n\
+         \x20 - command: touch ROOT/made/by-a-command\n    undo: rm ROOT/made/by-a-command\n\
+         \x20 - copy: {content: new, dest: ROOT/hosts}\n",
+    );
+    let planned = stage.rollbook(&["undo", &run, "--plan"]).ended(0);
+    let at = |words: &str| planned.find(words).unwrap_or_else(|| panic!("no {words}: {planned}"));
+    assert!(at("~ copy") < at("~ command") && at("~ command") < at("? file"), "{planned}");
+    assert!(planned.contains("what is run before it may change that") && !planned.contains("LEFT ALONE"), "{planned}");
+    let said = stage.rollbook(&["undo", &run, "--yes"]).ended(0);
+    assert!(!said.contains("LEFT ALONE"), "{said}");
+}
+
+#[test]
 fn what_is_not_there_to_be_undone_is_said() {
     let stage = Stage::new();
     let run = stage.apply("  - debug: {msg: hello}\n");
