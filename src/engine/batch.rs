@@ -10,9 +10,10 @@ use tokio::{
 use crate::{
     engine::{
         book::Events,
+        ending::HostEnd,
         gate::{Gate, Halted, Stage},
         job::Job,
-        session::{self, HostEnd},
+        session,
     },
     model::{ids::HostName, inventory::Host},
 };

@@ -1,4 +1,4 @@
-//! Hosts that are spoken with outside of a job: so many at once, each over a connection and a line of its own.
+//! Hosts are connected to, and that is told; those outside of a job so many at once.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
@@ -6,13 +6,10 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     base::Fault,
-    engine::{
-        book::Events,
-        line::Line,
-        session::{self, HostEnd},
-    },
+    engine::{book::Events, ending::HostEnd, line::Line},
     model::{
-        event::Event,
+        event::{Event, HostConnected},
+        facts::Facts,
         ids::HostName,
         inventory::{Become, Host},
     },
@@ -41,6 +38,33 @@ where
     running.join_all().await.into_iter().collect()
 }
 
+/// A host that answers, and its agent if one is needed.
+pub(super) struct Reached {
+    pub(super) connection: Connection,
+    pub(super) agent: Option<(Line, Box<Hello>)>,
+}
+
+/// Connects and tells of it. An agent is begun where `become_user` says whom to become, if the inventory does not.
+pub(super) async fn reach(
+    host: &Host,
+    become_user: Option<&Become>,
+    settings: &Settings,
+    events: &Events,
+) -> Result<Reached, Fault> {
+    let asked = Instant::now();
+    let (mut connection, mut agent, mut installed) = (transport::connect(host, settings).await?, None, false);
+    if let Some(become_user) = become_user {
+        let pipe = connection.agent(host.connection.become_user.as_ref().unwrap_or(become_user)).await?;
+        installed = pipe.installed;
+        let mut line = Line::new(pipe);
+        let hello = line.hello(settings.connect_timeout).await;
+        agent = Some((line, hello.map_err(|fault| with_last_words(fault, &connection))?));
+    }
+    let hello = agent.as_ref().map(|(_, hello)| &**hello);
+    events.tell(Event::HostConnected(connected(host, &connection, hello, installed, asked))).await;
+    Ok(Reached { connection, agent })
+}
+
 /// An agent that answers.
 pub(super) struct Contact {
     pub(super) connection: Connection,
@@ -48,20 +72,43 @@ pub(super) struct Contact {
     pub(super) hello: Box<Hello>,
 }
 
-/// Connects and tells of it. `become_user` is whom to become where the inventory does not say.
+/// Connects to an agent and tells of it. `become_user` is whom to become where the inventory does not say.
 pub(super) async fn connect(
     host: &Host,
     become_user: &Become,
     settings: &Settings,
     events: &Events,
 ) -> Result<Contact, Fault> {
-    let asked = Instant::now();
-    let mut connection = transport::connect(host, settings).await?;
-    let whom = host.connection.become_user.as_ref().unwrap_or(become_user);
-    let pipe = connection.agent(whom).await?;
-    let installed = pipe.installed;
-    let mut line = Line::new(pipe);
-    let hello = line.hello(settings.connect_timeout).await?;
-    events.tell(Event::HostConnected(session::hello_event(host, &connection, Some(&hello), installed, asked))).await;
+    let Reached { connection, agent } = reach(host, Some(become_user), settings, events).await?;
+    let (line, hello) = agent.expect("an agent was asked for");
     Ok(Contact { connection, line, hello })
+}
+
+/// What an agent wrote on its stderr tells more than a cut line does.
+pub(super) fn with_last_words(mut fault: Fault, connection: &Connection) -> Fault {
+    let words = connection.last_words();
+    if !words.trim().is_empty() {
+        fault.causes.push(format!("its last words: {}", words.trim()));
+    }
+    fault
+}
+
+fn connected(
+    host: &Host,
+    connection: &Connection,
+    hello: Option<&Hello>,
+    installed: bool,
+    asked: Instant,
+) -> HostConnected {
+    let system = |facts: &Facts| format!("{} {} {}", facts.distribution, facts.distribution_version, facts.arch);
+    HostConnected {
+        host: host.name.clone(),
+        address: connection.address.clone(),
+        transport: host.connection.transport.name().to_owned(),
+        host_key: connection.host_key.clone(),
+        agent: hello.map(|hello| hello.digest.short()),
+        installed,
+        system: hello.map(|hello| system(&hello.facts)).unwrap_or_default(),
+        took_ms: u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
 }

@@ -13,10 +13,10 @@ use crate::{
     engine::{
         batch::Batch,
         book::Events,
+        ending::{self, HostEnd},
         gate::{self, Halted, Stage, Verdict},
         job::Job,
         outcome,
-        session::{self, HostEnd},
     },
     model::{
         event::{Counts, Event, HostOutcome, RunOpened, RunOutcome},
@@ -179,7 +179,7 @@ impl Fleet {
 
     async fn leave(&mut self, hosts: &[Arc<Host>], reason: &Fault) {
         for host in hosts {
-            let end = session::not_started(host, &self.events, Some(reason.clone())).await;
+            let end = ending::not_started(host, &self.events, Some(reason.clone())).await;
             self.ended.insert(host.name.clone(), end);
         }
     }

@@ -10,6 +10,7 @@ mod confirm;
 mod contact;
 pub mod desk;
 pub mod drafts;
+pub mod ending;
 pub mod fleet;
 pub mod gate;
 pub mod host_run;

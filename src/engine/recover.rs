@@ -7,9 +7,9 @@ use crate::{
     engine::{
         book::Events,
         contact::{self, Contact},
+        ending::{self, HostEnd},
         fleet::{self, RunEnd},
         line::Line,
-        session::{self, HostEnd},
     },
     model::{
         event::{Counts, Event, HostOutcome, RunOpened, StepLabel, Undone},
@@ -61,7 +61,7 @@ async fn one(recovery: &Recovery, host: &Host, events: &Events) -> HostEnd {
     let contact = contact::connect(host, &recovery.become_user, &recovery.settings, events).await;
     let Contact { connection, line, hello } = match contact {
         Ok(contact) => contact,
-        Err(fault) => return session::unreachable_host(host, events, fault).await,
+        Err(fault) => return ending::unreachable(host, events, fault).await,
     };
     let mut talk = Talk { recovery, host, events, line, counts: Counts::default() };
     let (outcome, fault) = match talk.refusal(hello.open_run.as_ref()) {
@@ -128,7 +128,7 @@ impl Talk<'_> {
                 Ok(Some(Closed { outcome, counts, message })) => {
                     self.counts.undone = self.counts.undone.max(counts.undone);
                     if outcome == HostOutcome::Failed {
-                        return (outcome, message.map(|message| at_work(message, run, self.host)));
+                        return (outcome, message.map(|message| ending::at_work(message, run, self.host)));
                     }
                     if !matches!(outcome, HostOutcome::RolledBack | HostOutcome::Succeeded) {
                         return (outcome, message.map(|message| Fault::new(FaultKind::Failed, message)));
@@ -168,14 +168,6 @@ impl Talk<'_> {
     fn label(&self, no: TaskNo) -> StepLabel {
         label(&self.recovery.labels, &self.host.name, no)
     }
-}
-
-/// A run that cannot be had: its agent is at work for somebody.
-pub(super) fn at_work(told: String, run: &RunId, host: &Host) -> Fault {
-    let steal = format!("rollbook recover {run} -i INVENTORY --limit {} --steal --reason WHY", host.name);
-    Fault::new(FaultKind::Policy, told)
-        .hint("wait until it has ended")
-        .hint(format!("or take it over, and have it put back: {steal}"))
 }
 
 /// The label of a step of an earlier run, as far as the record knows it.

@@ -10,65 +10,56 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::{
-    base::{Fault, FaultKind},
+    base::Fault,
     engine::{
         book::Events,
         confirm::{self, Confirming},
+        contact::{self, Reached},
+        ending::{self, HostEnd},
         gate::{self, Gate, Halted, Stage, Verdict, halted},
         host_run::{HostRun, Order},
         job::Job,
         line::Line,
-        recover,
         turnstile::{Pass, Permit},
     },
     model::{
-        event::{Counts, Event, HostConnected, HostOutcome, Mode},
+        event::{Event, Mode},
         facts::Facts,
         ids::TaskNo,
-        inventory::{Become, Host},
+        inventory::Host,
         lease::{OpenRun, Stand},
         state::Content,
     },
-    transport::{self, Connection},
+    transport::Connection,
     wire::{
         FromAgent, ToAgent,
-        message::{AHEAD_BYTES_MAX, ATTEMPTS_MAX, BlobChunk, CHUNK_BYTES, Closed, Hello, Open},
+        message::{AHEAD_BYTES_MAX, ATTEMPTS_MAX, BlobChunk, CHUNK_BYTES, Closed, Open},
     },
 };
 
 /// Bytes that may wait to be written before more is made.
 const BACKLOG_BYTES: usize = 256 * 1024;
 
-/// How a host ended.
-#[derive(Clone, Debug)]
-pub struct HostEnd {
-    /// How.
-    pub outcome: HostOutcome,
-    /// What was counted.
-    pub counts: Counts,
-    /// Why, when it did not succeed.
-    pub fault: Option<Fault>,
-}
-
 /// Runs one host from connecting to its end, when its turn has come.
 pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halted, mut gate: Gate) -> HostEnd {
     let turn = Arc::clone(&gate.turns).acquire_owned().await.expect("the semaphore is never closed");
-    let connected = tokio::select! {
+    let whom = job.needs_agent().then_some(&job.runbook.become_user);
+    let reached = tokio::select! {
         biased;
-        reason = halted(&mut halt) => return not_started(&host, &events, Some(reason)).await,
-        reason = stopped(&mut gate.stage) => return not_started(&host, &events, Some(reason)).await,
-        connected = connect(&job, &host, &events) => connected,
+        reason = halted(&mut halt) => return ending::not_started(&host, &events, Some(reason)).await,
+        reason = stopped(&mut gate.stage) => return ending::not_started(&host, &events, Some(reason)).await,
+        reached = contact::reach(&host, whom, &job.settings, &events) => reached,
     };
-    match connected {
-        Ok(Connected { connection, agent: Some((line, hello)) })
+    match reached {
+        Ok(Reached { connection, agent: Some((line, hello)) })
             if job.mode == Mode::Apply && hello.open_run.as_ref().is_some_and(|open| !goes_on(&job, &host, open)) =>
         {
-            let end = open_run(&host, &events, hello.open_run.as_ref().expect("asked above")).await;
+            let end = ending::open_run(&host, &events, hello.open_run.as_ref().expect("asked above")).await;
             line.goodbye().await;
             connection.close().await;
             end
         }
-        Ok(Connected { connection, agent }) => {
+        Ok(Reached { connection, agent }) => {
             let found = agent.as_ref().and_then(|(_, hello)| hello.open_run.as_ref());
             if let Some(open) = found.filter(|_| job.mode == Mode::Plan) {
                 let message = match goes_on(&job, &host, open) {
@@ -100,43 +91,14 @@ pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halte
             };
             session.run(hello.map(|hello| hello.facts)).await
         }
-        Err(fault) => unreachable_host(&host, &events, fault).await,
+        Err(fault) => ending::unreachable(&host, &events, fault).await,
     }
-}
-
-/// Tells of a host whose turn never came.
-pub async fn not_started(host: &Host, events: &Events, fault: Option<Fault>) -> HostEnd {
-    ended(host, events, HostOutcome::NotStarted, fault).await
-}
-
-pub(super) async fn unreachable_host(host: &Host, events: &Events, fault: Fault) -> HostEnd {
-    events.tell(Event::HostUnreachable { host: host.name.clone(), fault: fault.clone() }).await;
-    ended(host, events, HostOutcome::Unreachable, Some(fault)).await
 }
 
 /// Whether the run that was found is the same command, and not at work: then this one takes its place.
 fn goes_on(job: &Job, host: &Host, found: &OpenRun) -> bool {
     let tried_too_often = |stand| matches!(stand, Stand::CutOff { attempts } if attempts >= ATTEMPTS_MAX);
     found.stand != Stand::Working && !tried_too_often(found.stand) && found.lease.bid.job == job.bid(&host.name).job
-}
-
-/// Tells of a host on which another run is not settled: no other may begin there.
-pub(super) async fn open_run(host: &Host, events: &Events, found: &OpenRun) -> HostEnd {
-    let run = found.run();
-    let (outcome, fault) = if found.stand == Stand::Working {
-        (HostOutcome::Failed, recover::at_work(found.to_string(), run, host))
-    } else {
-        let fault = found.to_string();
-        let hint = format!("have it put back: rollbook recover {run} -i INVENTORY --limit {}", host.name);
-        (HostOutcome::NeedsRecovery, Fault::new(FaultKind::Policy, fault).hint(hint))
-    };
-    ended(host, events, outcome, Some(fault)).await
-}
-
-async fn ended(host: &Host, events: &Events, outcome: HostOutcome, fault: Option<Fault>) -> HostEnd {
-    let counts = Counts::default();
-    events.tell(Event::HostEnded { host: host.name.clone(), outcome, counts, fault: fault.clone() }).await;
-    HostEnd { outcome, counts, fault }
 }
 
 /// Waits until the batch is to stop before this host has begun; says why.
@@ -146,63 +108,6 @@ async fn stopped(stage: &mut watch::Receiver<Stage>) -> Fault {
         Ok(Stage::Stop(reason) | Stage::Back(reason)) => reason,
         _ => std::future::pending().await,
     }
-}
-
-/// A host that answers, and its agent if one is needed.
-struct Connected {
-    connection: Connection,
-    agent: Option<(Line, Box<Hello>)>,
-}
-
-async fn connect(job: &Job, host: &Host, events: &Events) -> Result<Connected, Fault> {
-    let started = Instant::now();
-    let mut connected = Connected { connection: transport::connect(host, &job.settings).await?, agent: None };
-    let mut installed = false;
-    if job.needs_agent() {
-        // The inventory's word goes before the runbook's.
-        let own = host.connection.become_user.as_ref();
-        let whom: &Become = own.unwrap_or(&job.runbook.become_user);
-        let pipe = connected.connection.agent(whom).await?;
-        installed = pipe.installed;
-        let mut line = Line::new(pipe);
-        let hello = match line.hello(job.settings.connect_timeout).await {
-            Ok(hello) => hello,
-            Err(fault) => return Err(with_last_words(fault, &connected.connection)),
-        };
-        connected.agent = Some((line, hello));
-    }
-    let hello = connected.agent.as_ref().map(|(_, hello)| &**hello);
-    events.tell(Event::HostConnected(hello_event(host, &connected.connection, hello, installed, started))).await;
-    Ok(connected)
-}
-
-pub(super) fn hello_event(
-    host: &Host,
-    connection: &Connection,
-    hello: Option<&Hello>,
-    installed: bool,
-    started: Instant,
-) -> HostConnected {
-    let system = |facts: &Facts| format!("{} {} {}", facts.distribution, facts.distribution_version, facts.arch);
-    HostConnected {
-        host: host.name.clone(),
-        address: connection.address.clone(),
-        transport: host.connection.transport.name().to_owned(),
-        host_key: connection.host_key.clone(),
-        agent: hello.map(|hello| hello.digest.short()),
-        installed,
-        system: hello.map(|hello| system(&hello.facts)).unwrap_or_default(),
-        took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-    }
-}
-
-/// What an agent wrote on its stderr tells more than a cut line does.
-fn with_last_words(mut fault: Fault, connection: &Connection) -> Fault {
-    let words = connection.last_words();
-    if !words.trim().is_empty() {
-        fault.causes.push(format!("its last words: {}", words.trim()));
-    }
-    fault
 }
 
 type Entering = Pin<Box<dyn Future<Output = (Pass, Permit)> + Send>>;
@@ -248,7 +153,7 @@ impl Session {
         let begun = self.run.begin(facts.as_ref());
         self.orders.extend(begun);
         while let Err(fault) = self.work().await {
-            let fault = with_last_words(fault, &self.connection);
+            let fault = contact::with_last_words(fault, &self.connection);
             self.line = None;
             if self.confirming.is_some() {
                 // What is confirmed may have cut it: the new line tells how it goes on.

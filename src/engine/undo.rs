@@ -11,11 +11,11 @@ use crate::{
     engine::{
         book::Events,
         contact::{self, Contact},
+        ending::{self, HostEnd},
         fleet::{self, RunEnd},
         gate::{self, Halted},
         line::Line,
         recover,
-        session::{self, HostEnd},
     },
     model::{
         change::DeedReport,
@@ -76,15 +76,15 @@ async fn one(undoing: &Undoing, host: &Host, events: &Events, mut halt: Halted) 
     let connecting = contact::connect(host, &undoing.become_user, &undoing.settings, events);
     let contact = tokio::select! {
         biased;
-        reason = gate::halted(&mut halt) => return session::not_started(host, events, Some(reason)).await,
+        reason = gate::halted(&mut halt) => return ending::not_started(host, events, Some(reason)).await,
         contact = connecting => contact,
     };
     let Contact { connection, line, hello } = match contact {
         Ok(contact) => contact,
-        Err(fault) => return session::unreachable_host(host, events, fault).await,
+        Err(fault) => return ending::unreachable(host, events, fault).await,
     };
     if let Some(open) = &hello.open_run {
-        let end = session::open_run(host, events, open).await;
+        let end = ending::open_run(host, events, open).await;
         line.goodbye().await;
         connection.close().await;
         return end;
