@@ -17,11 +17,18 @@ use std::{
 
 use rollbook::{
     base::{Fault, Secret},
-    model::inventory::{Become, Host, Transport},
+    model::{
+        ids::RunId,
+        inventory::{Become, Host, Transport},
+    },
     transport::{self, ASK_PASSPHRASE, Asker, Settings, Shared},
+    wire::{FrameReader, FrameWriter, FromAgent, ToAgent},
 };
 use sshd::Sshd;
-use tokio::task::JoinSet;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+};
 
 /// Answers each question with the same, and keeps the questions.
 struct Answers {
@@ -118,6 +125,52 @@ async fn agent(host: &Host, settings: &Settings) -> Result<bool, Fault> {
     drop(pipe);
     connection.close().await;
     Ok(installed)
+}
+
+/// What libssh2 takes off the socket while another stream is read, nobody is woken for: it must be found all the same,
+/// and not with the next keepalive.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd: tests/run"]
+async fn no_answer_is_left_lying() {
+    const ASKED: usize = 1500;
+    let sshd = Arc::new(Sshd::start(""));
+    agent(&sshd.as_host(Transport::Ssh2), &settings()).await.unwrap();
+    let mut lines = JoinSet::new();
+    for number in 0..12 {
+        let sshd = Arc::clone(&sshd);
+        lines.spawn(async move {
+            let mut connection = transport::connect(&sshd.as_host(Transport::Ssh2), &settings()).await.unwrap();
+            let mut pipe = connection.agent(&Become::No).await.unwrap();
+            let (mut ask, mut heard) = (FrameWriter::default(), FrameReader::<FromAgent>::default());
+            let (mut buffer, mut answers) = (vec![0; 4096], 0);
+            let question = ToAgent::Confirm { run: RunId::from_parts("20261123-051034", 1), token: None };
+            for asked in 1..=ASKED {
+                let mut frame = Vec::new();
+                ask.push(&question, &mut frame);
+                pipe.writer.write_all(&frame).await.unwrap();
+                // Each is sent by itself, and all streams are read with it, while the answer comes.
+                for _ in 0..asked % 24 {
+                    frame.clear();
+                    ask.push(&ToAgent::Ping, &mut frame);
+                    pipe.writer.write_all(&frame).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                while answers < asked {
+                    // A keepalive comes after ten seconds.
+                    let read = tokio::time::timeout(Duration::from_secs(8), pipe.reader.read(&mut buffer)).await;
+                    let count =
+                        read.unwrap_or_else(|_| panic!("line {number}: no answer to question {asked}")).unwrap();
+                    heard.feed(&buffer[..count]);
+                    while let Some(message) = heard.next_message().unwrap() {
+                        answers += usize::from(matches!(message, FromAgent::Closed(_)));
+                    }
+                }
+            }
+            drop(pipe);
+            connection.close().await;
+        });
+    }
+    lines.join_all().await;
 }
 
 /// What its user's login shell does before everything.

@@ -74,6 +74,15 @@ impl Lane {
         matches!(&self.state, State::Running(run) if !run.out.is_empty())
     }
 
+    /// Whether something was brought for this channel by a call that was about another channel, stream or direction, and
+    /// that nobody will be woken for.
+    pub(super) fn is_behind(&mut self, line: &Line) -> bool {
+        match &mut self.state {
+            State::Running(run) => run.is_behind(line),
+            State::Opening(_) | State::Starting(..) | State::Closing(..) | State::Over => false,
+        }
+    }
+
     /// The line is lost: says so to whoever waits.
     pub(super) fn lose(self, why: &str) {
         match self.state {
@@ -165,6 +174,8 @@ struct Run {
     buffer: Box<[u8]>,
     /// The line's news when all was read.
     heard: Option<u64>,
+    /// What was left when it was last looked: bytes to be read, room to write, how often something had come.
+    left: (u32, u32, u64),
     is_over: bool,
 }
 
@@ -186,6 +197,7 @@ impl Run {
             leash: Some(leash),
             buffer: vec![0; PIECE].into(),
             heard: None,
+            left: (0, 0, 0),
             is_over: false,
         };
         (run, channel)
@@ -264,6 +276,22 @@ impl Run {
         let moved = self.receive(number, line)? | self.receive_words(number, line)?;
         self.heard = line.news().filter(|_| !moved && self.out.len() < BUFFER);
         Ok(moved)
+    }
+
+    /// Each call into libssh2 takes all that has come off the socket, whatever it is for. What came while the streams
+    /// were read one after the other may so be kept for one that was read already, or may be room to write, and the
+    /// kernel tells of nothing that is read by then. What stays as it is (a stream that we do not know) counts once for
+    /// each time that something comes.
+    fn is_behind(&mut self, line: &Line) -> bool {
+        let kept = if self.out.len() < BUFFER { self.remote.read_window().available } else { 0 };
+        let room = if self.ahead.is_empty() { 0 } else { self.remote.write_window().remaining };
+        let left = (kept, room, line.arrivals());
+        let before = std::mem::replace(&mut self.left, left);
+        let is_behind = (kept > 0 || room > 0) && left != before;
+        if is_behind {
+            self.heard = None;
+        }
+        is_behind
     }
 
     fn receive(&mut self, number: u64, line: &mut Line) -> Result<bool, Trouble> {

@@ -57,7 +57,7 @@ impl Pump {
         // libssh2 counts whole seconds; one less makes sure that each beat of ours is due.
         wire.session().set_keepalive(true, seconds.saturating_sub(1).max(1));
         let now = Instant::now();
-        let line = Line { wire, stuck: None, news: 1 };
+        let line = Line { wire, stuck: None, news: 1, arrivals: 0 };
         let work = Work {
             line,
             asked,
@@ -97,6 +97,8 @@ pub(super) struct Line {
     /// Counts whatever may have brought something to read: readiness, and each operation, since libssh2 reads for all
     /// channels in most of them.
     news: u64,
+    /// How often something has come.
+    arrivals: u64,
 }
 
 /// What a channel can be about.
@@ -133,6 +135,11 @@ impl Line {
     /// something must be finished first, and nothing else can be read.
     pub(super) fn news(&self) -> Option<u64> {
         self.stuck.is_none().then_some(self.news)
+    }
+
+    /// How often something has come.
+    pub(super) fn arrivals(&self) -> u64 {
+        self.arrivals
     }
 
     /// Whether a step of the channel `lane` must be finished first.
@@ -180,6 +187,7 @@ impl Future for Work {
             if work.line.wire.has_come(context) {
                 work.heard = Instant::now();
                 work.line.news += 1;
+                work.line.arrivals += 1;
             }
             let was_stuck = work.line.stuck.is_some();
             if was_stuck {
@@ -218,7 +226,12 @@ impl Work {
             moved |= lane.advance(&mut self.line, context).map_err(|trouble| trouble.to_string())?;
         }
         self.lanes.retain(|lane| !lane.is_over());
-        Ok(self.keep_alive(context)? | moved)
+        moved |= self.keep_alive(context)?;
+        if !moved && self.line.stuck.is_none() {
+            let line = &self.line;
+            moved = self.lanes.iter_mut().fold(false, |behind, lane| lane.is_behind(line) | behind);
+        }
+        Ok(moved)
     }
 
     fn take_requests(&mut self, context: &mut Context<'_>) -> bool {
