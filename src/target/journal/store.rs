@@ -151,7 +151,8 @@ impl Store {
             return Err(JournalFault::Unsettled(Box::new(open)));
         }
         if let Some(witness) = &witness {
-            self.keep_witness(witness)?;
+            // What is done stands in a journal that begins with it, and is synced.
+            witnesses::note(&self.witnesses_path(), witness)?;
         }
         let opened = Opened { lease: lock.lease().clone(), token: token()?, witness };
         Ok(Journal::new(self.clone(), lock, opened))
@@ -213,12 +214,16 @@ impl Store {
 
     /// Keeps a witness of the record's chain.
     pub fn keep_witness(&self, witness: &Witness) -> Result<(), JournalFault> {
-        witnesses::keep(&self.root.join("witnesses"), witness)
+        witnesses::keep(&self.witnesses_path(), witness)
+    }
+
+    fn witnesses_path(&self) -> PathBuf {
+        self.root.join("witnesses")
     }
 
     /// The newest witnesses, at most [`witnesses::WITNESSES_MAX`], oldest first.
     pub fn witnesses(&self) -> Result<Vec<Witness>, JournalFault> {
-        let mut all = witnesses::read(&self.root.join("witnesses"))?;
+        let mut all = witnesses::read(&self.witnesses_path())?;
         let surplus = all.len().saturating_sub(witnesses::WITNESSES_MAX);
         Ok(all.split_off(surplus))
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -13,35 +13,53 @@ use crate::{
     target::{disk, journal::fault::JournalFault, probe::open_regular},
 };
 
-/// How many are told; the newest. The file is cut down to them when it is twice as long.
+/// How many are told; the newest.
 pub const WITNESSES_MAX: usize = 1000;
+
+/// A file of so many bytes is cut down to [`WITNESSES_MAX`] of them. It holds about twice as many then.
+const CUT_FROM_BYTES: u64 = 300 * 1024;
 
 /// The longest file that is read.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Keeps a witness, one JSON line each, and brings it onto the disk.
+/// The end of the file, in which its last witness stands.
+const TAIL_BYTES: u64 = 4096;
+
+/// Keeps a witness, one JSON line each, and brings it onto the disk, with those that were only noted.
 pub(super) fn keep(path: &Path, witness: &Witness) -> Result<(), JournalFault> {
     let doing = || JournalFault::io(format!("keeping the record's witness in {}", path.display()));
-    let mut kept = read(path)?;
-    if kept.last() == Some(witness) {
-        return Ok(());
+    let file = append(path, witness).map_err(doing())?;
+    if file.metadata().map_err(doing())?.len() >= CUT_FROM_BYTES {
+        let kept = read(path)?;
+        return rewrite(path, &kept[kept.len().saturating_sub(WITNESSES_MAX)..]).map_err(doing());
     }
-    kept.push(witness.clone());
-    if kept.len() >= 2 * WITNESSES_MAX {
-        return rewrite(path, &kept[kept.len() - WITNESSES_MAX..]).map_err(doing());
+    fault!("witness.sync", sync).and_then(|()| disk::sync(&file)).map_err(doing())
+}
+
+/// Notes a witness. It is brought onto the disk with the next one that is kept.
+pub(super) fn note(path: &Path, witness: &Witness) -> Result<(), JournalFault> {
+    let doing = || JournalFault::io(format!("noting the record's witness in {}", path.display()));
+    append(path, witness).map(drop).map_err(doing())
+}
+
+/// Puts a witness behind the others, unless it is the last one already. A new file's name is on the disk then.
+fn append(path: &Path, witness: &Witness) -> std::io::Result<fs::File> {
+    fault!("witness.append", io)?;
+    let mut file = fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let bytes = file.metadata()?.len();
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(bytes.saturating_sub(TAIL_BYTES)))?;
+    Read::by_ref(&mut file).take(TAIL_BYTES).read_to_end(&mut tail)?;
+    if lines(&tail).last().as_ref() == Some(witness) {
+        return Ok(file);
     }
-    let is_new = kept.len() == 1;
-    let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(doing())?;
     // The line break comes first: it ends a line that a crash may have torn.
-    fault!("witness.append", io)
-        .and_then(|()| file.write_all(format!("\n{}", line(witness)).as_bytes()))
-        .and_then(|()| fault!("witness.sync", sync))
-        .and_then(|()| disk::sync(&file))
-        .map_err(doing())?;
+    file.write_all(format!("\n{}", line(witness)).as_bytes())?;
     match path.parent() {
-        Some(folder) if is_new => crate::target::folder::sync_folder(folder).map_err(doing()),
-        _ => Ok(()),
+        Some(folder) if bytes == 0 => crate::target::folder::sync_folder(folder)?,
+        _ => {}
     }
+    Ok(file)
 }
 
 /// All witnesses of the file, oldest first. Lines that are none, such as a torn one, are passed over.
@@ -54,7 +72,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<Witness>, JournalFault> {
             return Err(JournalFault::io(format!("reading the record's witnesses in {}", path.display()))(error));
         }
     }
-    Ok(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    Ok(lines(&bytes).collect())
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = Witness> {
+    bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok())
 }
 
 fn rewrite(path: &Path, witnesses: &[Witness]) -> std::io::Result<()> {
@@ -91,10 +113,25 @@ mod tests {
         fs::write(&path, [&torn[..], b"\n{\"store\":\"s\",\"se"].concat()).unwrap();
         keep(&path, &witness(2)).unwrap();
         assert_eq!(read(&path).unwrap(), [witness(1), witness(2)]);
-        let many: String = (0..1999).map(|seq| line(&witness(seq)) + "\n").collect();
+        let many: String = (0..4000).map(|seq| line(&witness(seq)) + "\n").collect();
+        assert!(many.len() as u64 >= CUT_FROM_BYTES);
         fs::write(&path, many).unwrap();
         keep(&path, &witness(5000)).unwrap();
         let kept = read(&path).unwrap();
         assert_eq!((kept.len(), kept.last()), (WITNESSES_MAX, Some(&witness(5000))));
+    }
+
+    #[test]
+    fn what_was_noted_is_synced_with_what_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("witnesses");
+        keep(&path, &witness(1)).unwrap();
+        let before = disk::syncs();
+        note(&path, &witness(2)).unwrap();
+        assert_eq!(disk::syncs(), before);
+        keep(&path, &witness(2)).unwrap();
+        keep(&path, &witness(3)).unwrap();
+        assert_eq!(disk::syncs(), before + 2);
+        assert_eq!(read(&path).unwrap(), [witness(1), witness(2), witness(3)]);
     }
 }
