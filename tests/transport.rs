@@ -18,11 +18,17 @@ use std::{
 use rollbook::{
     base::{Fault, Secret},
     model::{
+        event::Mode,
         ids::RunId,
         inventory::{Become, Host, Transport},
+        lease::Bid,
+        strategy::OnFailure,
     },
     transport::{self, ASK_PASSPHRASE, Asker, Settings, Shared},
-    wire::{FrameReader, FrameWriter, FromAgent, ToAgent},
+    wire::{
+        FrameReader, FrameWriter, FromAgent, ToAgent,
+        message::{Open, Vigil},
+    },
 };
 use sshd::Sshd;
 use tokio::{
@@ -143,10 +149,20 @@ async fn no_answer_is_left_lying() {
             let mut pipe = connection.agent(&Become::No).await.unwrap();
             let (mut ask, mut heard) = (FrameWriter::default(), FrameReader::<FromAgent>::default());
             let (mut buffer, mut answers) = (vec![0; 4096], 0);
-            let question = ToAgent::Confirm { run: RunId::from_parts("20261123-051034", 1), token: None };
+            // A plan of nothing.
+            let bid =
+                Bid { run: RunId::from_parts("20261123-051034", 1), operator: "ann".into(), reason: None, job: None };
+            let open = ToAgent::Open(Open {
+                bid,
+                mode: Mode::Plan,
+                on_failure: OnFailure::default(),
+                witness: None,
+                vigil: Vigil::default(),
+            });
             for asked in 1..=ASKED {
                 let mut frame = Vec::new();
-                ask.push(&question, &mut frame);
+                ask.push(&open, &mut frame);
+                ask.push(&ToAgent::Close { witness: None }, &mut frame);
                 pipe.writer.write_all(&frame).await.unwrap();
                 // Each is sent by itself, and all streams are read with it, while the answer comes.
                 for _ in 0..asked % 24 {

@@ -249,7 +249,7 @@ fn lived_in(host: &Host<'_>) {
 
 fn many_witnesses(host: &Host<'_>) {
     private_runs(host);
-    let lines: String = (0..1999).map(|seq| serde_json::to_string(&old_witness(seq)).unwrap() + "\n").collect();
+    let lines: String = (0..4000).map(|seq| serde_json::to_string(&old_witness(seq)).unwrap() + "\n").collect();
     fs::write(host.store().join("witnesses"), lines).unwrap();
 }
 
