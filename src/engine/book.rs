@@ -2,12 +2,12 @@
 //!
 //! What cannot be recorded does not happen: when a sink refuses, the run is halted and undone.
 
-use std::{thread::JoinHandle, time::Duration};
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::{
     runtime::Builder,
-    sync::{mpsc, oneshot, watch},
-    time::{Instant, timeout_at},
+    sync::{Notify, mpsc, oneshot, watch},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use crate::{
@@ -25,6 +25,10 @@ const QUEUE_LENGTH: usize = 1024;
 
 /// How long events wait for others to be recorded with.
 const GATHERING: Duration = Duration::from_millis(10);
+
+/// Who waits for the disk right after someone else did waits this long for those who come then: where many hosts are at
+/// work, one wait serves several.
+const PACE: Duration = Duration::from_millis(3);
 
 /// A sink that keeps the record's chain.
 pub trait Ledger: Sink {
@@ -44,6 +48,8 @@ pub struct Book {
 #[derive(Clone, Debug)]
 pub struct Events {
     queue: mpsc::Sender<Entry>,
+    /// Someone waits.
+    urgent: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -59,14 +65,17 @@ impl Book {
     /// Opens the book for a run. The thread ends, giving the book back, when all ends of `Events` are dropped.
     pub fn open(self, run: RunId, halt: Halt) -> (Events, JoinHandle<Book>) {
         let (queue, entries) = mpsc::channel(QUEUE_LENGTH);
-        let writer = std::thread::spawn(move || self.keep(&run, entries, &halt));
-        (Events { queue }, writer)
+        let urgent = Arc::new(Notify::new());
+        let inbox = Inbox { run, entries, urgent: Arc::clone(&urgent), last: None };
+        let writer = std::thread::spawn(move || self.keep(inbox, &halt));
+        (Events { queue, urgent }, writer)
     }
 
-    fn keep(mut self, run: &RunId, mut entries: mpsc::Receiver<Entry>, halt: &Halt) -> Book {
+    fn keep(mut self, mut inbox: Inbox, halt: &Halt) -> Book {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a clock is all it needs");
-        while let Some((events, asked)) = runtime.block_on(gather(run, &mut entries)) {
+        while let Some(Batch { events, asked }) = runtime.block_on(inbox.gather()) {
             self.take(&events, halt);
+            inbox.last = Some(Instant::now());
             if asked.is_empty() {
                 continue;
             }
@@ -98,30 +107,64 @@ impl Book {
 /// Who waits for the record's head.
 type Asked = oneshot::Sender<Option<Witness>>;
 
-/// The next events, those that come right after them included, so that they share one wait for the disk; once someone
-/// waits for that, only what has come already. None when nobody can tell any more.
-async fn gather(run: &RunId, entries: &mut mpsc::Receiver<Entry>) -> Option<(Vec<Stamped>, Vec<Asked>)> {
-    let (mut events, mut asked) = (Vec::new(), Vec::new());
-    let mut entry = entries.recv().await?;
-    let until = Instant::now() + GATHERING;
-    loop {
+/// What is recorded together.
+#[derive(Default)]
+struct Batch {
+    events: Vec<Stamped>,
+    asked: Vec<Asked>,
+}
+
+/// What has been told, and is not recorded.
+struct Inbox {
+    run: RunId,
+    entries: mpsc::Receiver<Entry>,
+    urgent: Arc<Notify>,
+    /// When the last batch was recorded.
+    last: Option<Instant>,
+}
+
+impl Inbox {
+    /// The next events, those that come right after them included, so that they share one wait for the disk; once someone
+    /// waits for that, only what has come already. None when nobody can tell any more.
+    ///
+    /// In between it sleeps, and only who waits wakes it: each wake costs more than what is told.
+    async fn gather(&mut self) -> Option<Batch> {
+        let mut batch = Batch::default();
+        let first = self.entries.recv().await?;
+        self.put(first, &mut batch);
+        let until = Instant::now() + GATHERING;
+        let mut is_late = false;
+        loop {
+            self.drain(&mut batch);
+            if !batch.asked.is_empty() {
+                if let Some(last) = self.last {
+                    sleep_until(last + PACE).await;
+                    self.drain(&mut batch);
+                }
+                return Some(batch);
+            }
+            if is_late || batch.events.len() >= QUEUE_LENGTH || self.entries.is_closed() {
+                return Some(batch);
+            }
+            is_late = timeout_at(until, self.urgent.notified()).await.is_err();
+        }
+    }
+
+    fn drain(&mut self, batch: &mut Batch) {
+        while batch.events.len() < QUEUE_LENGTH
+            && let Ok(entry) = self.entries.try_recv()
+        {
+            self.put(entry, batch);
+        }
+    }
+
+    fn put(&self, entry: Entry, batch: &mut Batch) {
         match entry {
             Entry::Events(told) => {
                 let at = Timestamp::now();
-                events.extend(told.into_iter().map(|event| Stamped { at, run: run.clone(), event }));
+                batch.events.extend(told.into_iter().map(|event| Stamped { at, run: self.run.clone(), event }));
             }
-            Entry::Head(answer) => asked.push(answer),
-        }
-        if events.len() >= QUEUE_LENGTH {
-            return Some((events, asked));
-        }
-        let next = match asked.is_empty() {
-            true => timeout_at(until, entries.recv()).await.ok().flatten(),
-            false => entries.try_recv().ok(),
-        };
-        match next {
-            Some(next) => entry = next,
-            None => return Some((events, asked)),
+            Entry::Head(answer) => batch.asked.push(answer),
         }
     }
 }
@@ -141,6 +184,70 @@ impl Events {
     pub async fn head(&self) -> Option<Witness> {
         let (answer, head) = oneshot::channel();
         self.queue.send(Entry::Head(answer)).await.expect("the book stays open while anyone can ask");
+        // After it, so that whoever is woken finds it.
+        self.urgent.notify_one();
         head.await.expect("the book answers all that it takes")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::base::Digest;
+
+    /// How many events each batch had.
+    #[derive(Clone, Default)]
+    struct Counted(Arc<Mutex<Vec<usize>>>);
+
+    impl Sink for Counted {
+        fn take(&mut self, _event: &Stamped) -> Result<(), Fault> {
+            unreachable!("batches are taken whole")
+        }
+
+        fn take_all(&mut self, events: &[Stamped]) -> Result<(), Fault> {
+            self.0.lock().unwrap().push(events.len());
+            Ok(())
+        }
+    }
+
+    impl Ledger for Counted {
+        fn head(&self) -> Result<Witness, Fault> {
+            let seq = self.0.lock().unwrap().iter().sum::<usize>() as u64;
+            Ok(Witness { store: "a".to_owned(), seq, hash: Digest::of(b"") })
+        }
+    }
+
+    fn note() -> Event {
+        Event::Note { host: None, message: "here".to_owned() }
+    }
+
+    /// Nobody who waits is forgotten, and each finds on record what it has told.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_waits_is_answered_when_all_is_recorded() {
+        const TOLD: usize = 300;
+        let counted = Counted::default();
+        let book = Book { ledger: Some(Box::new(counted.clone())), watchers: Vec::new() };
+        let (events, writer) = book.open(RunId::from_parts("20261123-051034", 1), watch::channel(None).0);
+        let mut hosts = tokio::task::JoinSet::new();
+        for host in 0..20 {
+            let events = events.clone();
+            hosts.spawn(async move {
+                for told in 1..=TOLD {
+                    events.tell(note()).await;
+                    if told % (7 + host) == 0 {
+                        let head = events.head().await.unwrap();
+                        assert!(head.seq as usize >= told, "{} of {told}", head.seq);
+                    }
+                }
+            });
+        }
+        tokio::time::timeout(Duration::from_secs(60), hosts.join_all()).await.expect("all are answered");
+        let recorded = events.head().await.unwrap().seq as usize;
+        assert_eq!(recorded, 20 * TOLD);
+        drop(events);
+        writer.join().unwrap();
+        assert!(counted.0.lock().unwrap().iter().all(|events| *events < QUEUE_LENGTH + 1));
     }
 }

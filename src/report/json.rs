@@ -8,7 +8,7 @@ use crate::{
 
 /// Writes JSON that is already text as one line. It is made harmless for a terminal; its value stays the same.
 pub fn write_json(text: &str) {
-    output::write_bare(&clean::json(text));
+    output::write_bare(std::iter::once(clean::json(text).into()));
 }
 
 /// Writes each event as one line.
@@ -17,8 +17,12 @@ pub struct JsonLines;
 
 impl Sink for JsonLines {
     fn take(&mut self, event: &Stamped) -> Result<(), Fault> {
-        let text = serde_json::to_string(event).expect("an event is plain data");
-        write_json(&text);
+        self.take_all(std::slice::from_ref(event))
+    }
+
+    fn take_all(&mut self, events: &[Stamped]) -> Result<(), Fault> {
+        let text = |event| serde_json::to_string(event).expect("an event is plain data");
+        output::write_bare(events.iter().map(|event| clean::json(&text(event)).into()));
         Ok(())
     }
 }

@@ -46,9 +46,9 @@ pub fn write_line(line: &str) {
     write_text(&(line + "\n"));
 }
 
-/// Writes one line to stdout as it is: for programs to read.
-pub(super) fn write_bare(line: &str) {
-    write_text(&format!("{line}\n"));
+/// Writes lines to stdout as they are: for programs to read.
+pub(super) fn write_bare(lines: impl Iterator<Item = String>) {
+    write_text(&lines.map(|line| line + "\n").collect::<String>());
 }
 
 /// Writes lines to stdout, with one call of the system where that can be.

@@ -25,6 +25,16 @@ impl Terminal {
         Terminal { view: View::new(style), status: Status::new(), columns: output::columns() }
     }
 
+    /// What happens is shortened to the terminal; what is to be read before a decision, and failures, are not.
+    fn lines(&mut self, event: &Stamped) -> Vec<Line> {
+        let lines = self.view.lines(event);
+        match (&event.event, self.columns) {
+            (Event::StepEnded { .. }, Some(columns)) if lines.len() == 1 => cut(lines, columns),
+            (Event::DeedDone { .. }, Some(columns)) => cut(lines, columns),
+            _ => lines,
+        }
+    }
+
     fn track(&mut self, event: &Event) {
         match event {
             Event::RunOpened(opened) => self.status.opened(opened.hosts.len()),
@@ -38,16 +48,17 @@ impl Terminal {
 
 impl Sink for Terminal {
     fn take(&mut self, event: &Stamped) -> Result<(), Fault> {
-        let lines = self.view.lines(event);
-        // What happens is shortened to the terminal; what is to be read before a decision, and failures, are not.
-        let lines = match (&event.event, self.columns) {
-            (Event::StepEnded { .. }, Some(columns)) if lines.len() == 1 => cut(lines, columns),
-            (Event::DeedDone { .. }, Some(columns)) => cut(lines, columns),
-            _ => lines,
-        };
+        self.take_all(std::slice::from_ref(event))
+    }
+
+    /// What comes together is written together.
+    fn take_all(&mut self, events: &[Stamped]) -> Result<(), Fault> {
+        let lines: Vec<Line> = events.iter().flat_map(|event| self.lines(event)).collect();
         output::write_lines(&lines);
-        self.track(&event.event);
-        self.status.show(event.at);
+        events.iter().for_each(|event| self.track(&event.event));
+        if let Some(last) = events.last() {
+            self.status.show(last.at);
+        }
         Ok(())
     }
 }
