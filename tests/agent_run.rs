@@ -294,6 +294,35 @@ fn large_contents_are_asked_for_only_where_they_differ() {
     controller.hang_up();
 }
 
+/// The file that is sent is itself moved to its place: whoever else wants it gets another one.
+#[test]
+fn a_large_content_that_two_steps_want_is_in_both_places() {
+    let host = Host::new();
+    let large: String = (0..200_000).map(|n| format!("{n}\n")).collect();
+    host.write("before", "text\n");
+    let before = host.picture();
+    let mut controller = host.connect();
+    for (letter, fails) in [(1, true), (2, false)] {
+        controller.open(Mode::Apply, letter);
+        controller.task("copy", json!({"dest": "/one", "content": large, "mode": "0640"}));
+        controller.task("copy", json!({"dest": "/before", "content": large}));
+        controller.task("lineinfile", json!({"path": "/one", "line": "one more"}));
+        if fails {
+            controller.task("fail", json!({"msg": "this far"}));
+        }
+        let told = controller.close();
+        match fails {
+            true => assert_eq!((told.closed().outcome, host.picture()), (HostOutcome::RolledBack, before.clone())),
+            false => assert_eq!(told.closed().outcome, HostOutcome::Succeeded, "{:?}", told.closed()),
+        }
+    }
+    controller.hang_up();
+    assert_eq!(host.read("one"), format!("{large}one more\n"));
+    assert_eq!(host.read("before"), large);
+    let inode = |path| std::os::unix::fs::MetadataExt::ino(&host.root().join(path).metadata().unwrap());
+    assert_ne!(inode("one"), inode("before"));
+}
+
 #[test]
 fn handlers_run_when_they_are_woken_and_only_then() {
     let host = Host::new();

@@ -88,9 +88,18 @@ pub(super) fn bring_owner(spot: &Spot, owner: &Owner) -> io::Result<()> {
         .map_err(|error| refused("setting owner and group", error))
 }
 
+/// The label of SELinux.
+const LABEL: &[u8] = b"security.selinux";
+
+/// Whether what is made in a folder may get a security label that what is moved there would not.
+pub(super) fn labels_new_files(folder: &impl AsRawFd) -> io::Result<bool> {
+    let folder = path_of(folder);
+    let has = |label| xattr::value(&folder, label, Link::Follow).map(|label| label.is_some());
+    Ok(has(LABEL)? || has(b"security.SMACK64")?)
+}
+
 /// Gives a new file the security label of the file whose place it takes, where there is one and it may be given.
 pub(super) fn keep_label(old: &Spot, new: &impl AsRawFd) -> io::Result<()> {
-    const LABEL: &[u8] = b"security.selinux";
     let Ok(held) = old.hold() else { return Ok(()) };
     if !fs::metadata(path_of(&held))?.is_file() {
         return Ok(());

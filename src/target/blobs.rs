@@ -1,7 +1,8 @@
 //! Contents by digest: what steps made, and what the controller sent.
 
 use std::{
-    collections::HashMap,
+    cell::RefCell,
+    collections::{HashMap, HashSet},
     fmt, fs,
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -33,12 +34,16 @@ pub struct Blobs {
     memory_bytes: u64,
     spill: Option<PathBuf>,
     packages: Option<PathBuf>,
+    /// Files that were given away.
+    given: RefCell<HashSet<Content>>,
 }
 
 #[derive(Debug)]
 enum Held {
     Memory(Arc<[u8]>),
     File(PathBuf),
+    /// The controller sent it, and sends it again when it is asked.
+    Sent(PathBuf),
     Lent(PathBuf),
 }
 
@@ -114,9 +119,11 @@ impl Blobs {
             && let Some(path) = self.spill_path(&content)
             && create(&path).and_then(|mut file| file.write_all(&bytes)).is_ok()
         {
+            self.given.get_mut().remove(&content);
             self.held.insert(content, Held::File(path));
         } else if self.spill.is_some() || self.memory_bytes + content.bytes <= MEMORY_BYTES_MAX {
             self.memory_bytes += content.bytes;
+            self.given.get_mut().remove(&content);
             self.held.insert(content, Held::Memory(bytes.into()));
         }
         content
@@ -142,24 +149,43 @@ impl Blobs {
     pub(in crate::target) fn lent(&self, content: &Content) -> Option<&Path> {
         match self.held.get(content)? {
             Held::Lent(path) => Some(path),
-            Held::Memory(_) | Held::File(_) => None,
+            Held::Memory(_) | Held::File(_) | Held::Sent(_) => None,
         }
     }
 
     /// Whether the whole of a content is here.
     pub fn has(&self, content: &Content) -> bool {
-        self.held.contains_key(content)
+        self.held(content).is_some()
+    }
+
+    fn held(&self, content: &Content) -> Option<&Held> {
+        self.held.get(content).filter(|_| !self.given.borrow().contains(content))
+    }
+
+    /// Gives away the file of a content that the controller has sent, to whoever moves it with `take`; whether it was
+    /// taken. It is not here any more then.
+    pub(in crate::target) fn give(
+        &self,
+        content: &Content,
+        take: impl FnOnce(&Path) -> io::Result<bool>,
+    ) -> io::Result<bool> {
+        let Some(Held::Sent(path)) = self.held(content) else { return Ok(false) };
+        let is_taken = take(path)?;
+        if is_taken {
+            self.given.borrow_mut().insert(*content);
+        }
+        Ok(is_taken)
     }
 
     /// The whole of a content, if it is here; at most [`WHOLE_FILE_BYTES_MAX`].
     pub fn bytes(&self, content: &Content) -> Option<io::Result<Vec<u8>>> {
-        let held = self.held.get(content)?;
+        let held = self.held(content)?;
         if content.bytes > WHOLE_FILE_BYTES_MAX {
             return Some(Err(io::Error::other(format!("larger than {} MiB", WHOLE_FILE_BYTES_MAX >> 20))));
         }
         Some(match held {
             Held::Memory(bytes) => Ok(bytes.to_vec()),
-            Held::File(path) | Held::Lent(path) => open_regular(path).and_then(|file| {
+            Held::File(path) | Held::Sent(path) | Held::Lent(path) => open_regular(path).and_then(|file| {
                 let mut bytes = Vec::new();
                 file.take(WHOLE_FILE_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes)
             }),
@@ -168,9 +194,11 @@ impl Blobs {
 
     /// A content as a stream, if it is here.
     pub fn reader(&self, content: &Content) -> Option<io::Result<Box<dyn Read>>> {
-        Some(match self.held.get(content)? {
+        Some(match self.held(content)? {
             Held::Memory(bytes) => Ok(Box::new(io::Cursor::new(Arc::clone(bytes)))),
-            Held::File(path) | Held::Lent(path) => open_regular(path).map(|file| Box::new(file) as Box<dyn Read>),
+            Held::File(path) | Held::Sent(path) | Held::Lent(path) => {
+                open_regular(path).map(|file| Box::new(file) as Box<dyn Read>)
+            }
         })
     }
 
@@ -236,8 +264,9 @@ impl Blobs {
                 self.memory_bytes += content.bytes;
                 Held::Memory(bytes.into())
             }
-            Sink::File(_, path) => Held::File(path),
+            Sink::File(_, path) => Held::Sent(path),
         };
+        self.given.get_mut().remove(&content);
         self.held.insert(content, held);
         Ok(())
     }
@@ -335,6 +364,27 @@ mod tests {
         assert!(matches!(blobs.take_in(content, 0, b"abcdeF"), Err(BlobFault::WrongDigest)));
         assert!(!blobs.has(&content));
         assert!(blobs.take_in(Content::of(b""), 0, b"").unwrap());
+    }
+
+    #[test]
+    fn what_is_given_away_can_be_sent_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut blobs = Blobs::spilling(folder.path().join("blobs"));
+        let (long, place) = (vec![7u8; MEMORY_BYTES_EACH_MAX as usize + 1], folder.path().join("place"));
+        let content = Content::of(&long);
+        for is_taken in [false, true] {
+            send(&mut blobs, &long, 100_000).unwrap();
+            let take = |sent: &Path| if is_taken { fs::rename(sent, &place).map(|()| true) } else { Ok(false) };
+            assert_eq!(blobs.give(&content, take).unwrap(), is_taken);
+            assert_eq!(blobs.has(&content), !is_taken);
+        }
+        assert!(blobs.bytes(&content).is_none() && blobs.reader(&content).is_none());
+        assert!(!blobs.give(&content, |_| panic!("there is nothing to be taken")).unwrap());
+        assert!(send(&mut blobs, &long, 100_000).unwrap());
+        assert_eq!(blobs.bytes(&content).unwrap().unwrap(), long);
+        // What a step has made is not given away: nobody else could make it again.
+        let made = blobs.put(vec![8; long.len()]);
+        assert!(!blobs.give(&made, |_| panic!("it was not sent")).unwrap());
     }
 
     #[test]
