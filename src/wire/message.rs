@@ -27,7 +27,7 @@ pub const HELLO_MAGIC: &[u8; 16] = b"\x00ROLLBOOK-AGENT\n";
 pub const WIRE_VERSION: u32 = 1;
 
 /// Contents up to this many bytes are sent ahead of their task; larger ones when the agent asks.
-pub const AHEAD_BYTES_MAX: u64 = 256 * 1024;
+pub const AHEAD_BYTES_MAX: u64 = 32 * 1024;
 
 /// Bytes of content in one frame.
 pub const CHUNK_BYTES: usize = 128 * 1024;

@@ -228,10 +228,7 @@ impl Controller {
         let mut told = Told::default();
         loop {
             let message = next(&mut self.reader, &mut self.from_agent).expect("the agent ended without a last word");
-            if let FromAgent::Need(content) = &message {
-                let bytes = self.contents[content].clone();
-                self.send(*content, &bytes);
-            }
+            self.give(&message);
             let is_last = matches!(message, FromAgent::Closed(_));
             told.messages.push(message);
             if is_last {
@@ -240,10 +237,18 @@ impl Controller {
         }
     }
 
-    /// Waits for the first message that fits.
+    fn give(&mut self, message: &FromAgent) {
+        if let FromAgent::Need(content) = message {
+            let bytes = self.contents[content].clone();
+            self.send(*content, &bytes);
+        }
+    }
+
+    /// Waits for the first message that fits, and sends what is needed.
     pub fn await_message(&mut self, fits: impl Fn(&FromAgent) -> bool) -> FromAgent {
         loop {
             let message = next(&mut self.reader, &mut self.from_agent).expect("the agent ended too early");
+            self.give(&message);
             if fits(&message) {
                 return message;
             }

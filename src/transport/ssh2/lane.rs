@@ -27,9 +27,11 @@ use crate::transport::{
 /// Bytes that wait between the session and our side, each way.
 const BUFFER: usize = 64 * 1024;
 
-/// Bytes that a packet of ssh's holds; and as many are moved at once.
+/// Bytes that a packet of ssh's holds.
 const PACKET: u32 = 32 * 1024;
-const PIECE: usize = PACKET as usize;
+
+/// Bytes that are moved at once: libssh2 sends at most so many in a packet, and what is beyond in one more.
+const PIECE: usize = 32_700;
 
 /// Bytes that the other side may send ahead of our reading. It bounds what a host can make us hold.
 const WINDOW: u32 = 256 * 1024;
