@@ -15,7 +15,7 @@ use crate::{
     model::{
         change::{Act, Change, CommandSpec, Deed, Undo},
         event::{HostOutcome, Undone},
-        state::{Resource, State},
+        state::{PathState, Resource, State},
     },
     resources,
     target::{
@@ -171,6 +171,19 @@ impl<W: Write> WayBack<'_, W> {
         settled
     }
 
+    /// Begins with what the power may have left half done.
+    pub(super) fn after_a_cut(self) -> Self {
+        for (entry, _) in self.journal.entries() {
+            let Deed::Change(Change { resource: Resource::Path(path), before, after }) = &entry.deed else { continue };
+            let is_directory = |state: &State| matches!(state, State::Path(PathState::Directory { .. }));
+            if is_directory(before) || is_directory(after) {
+                // Where it does not work, it is found and told by whoever looks there.
+                let _is_looked_at = self.journal.tools_back(self.probe, self.blobs, &[entry.no]).place_again(path);
+            }
+        }
+        self
+    }
+
     /// Puts back one change, or all packages of one task together.
     fn changes(&mut self, group: &[(Entry, Status)], settled: &mut Settled) {
         let mut back = Vec::new();
@@ -221,9 +234,8 @@ impl<W: Write> WayBack<'_, W> {
 
     /// Looks before anything is touched.
     fn look(&self, entry: &Entry, status: &Status, change: &Change) -> Result<Step, String> {
-        if *status != Status::Sealed
-            && let Resource::Path(path) = &change.resource
-        {
+        // Also of what is sealed: the power may have taken the name that it got, and not the one that it had before.
+        if let Resource::Path(path) = &change.resource {
             let tools = self.journal.tools_back(self.probe, self.blobs, &[entry.no]);
             tools.clear_temporary(path).map_err(|error| format!("clearing up beside {path}: {error}"))?;
         }

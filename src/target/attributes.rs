@@ -41,39 +41,46 @@ impl Owner {
     }
 }
 
-/// Brings the attributes of what `held` holds, a file or directory.
-pub(super) fn bring(held: &impl AsRawFd, meta: &Meta) -> io::Result<()> {
+/// Brings the attributes of what `held` holds, a file or directory. Whether any was not as it should be.
+pub(super) fn bring(held: &impl AsRawFd, meta: &Meta) -> io::Result<bool> {
     let path = path_of(held);
     let owner = Owner::of(&meta.uid, &meta.gid)?;
     let found = fs::metadata(&path)?;
-    if found.uid() != owner.uid || found.gid() != owner.gid {
+    let has_owner = found.uid() == owner.uid && found.gid() == owner.gid;
+    if !has_owner {
         let uid = (found.uid() != owner.uid).then(|| Uid::from_raw(owner.uid));
         let gid = (found.gid() != owner.gid).then(|| Gid::from_raw(owner.gid));
         rustix::fs::chown(&path, uid, gid).map_err(|error| refused("setting owner and group", error))?;
     }
-    drop_xattrs(&path, meta)?;
-    if fs::metadata(&path)?.mode() & 0o7777 != meta.mode {
+    let dropped = drop_xattrs(&path, meta)?;
+    let has_mode = fs::metadata(&path)?.mode() & 0o7777 == meta.mode;
+    if !has_mode {
         rustix::fs::chmod(&path, Mode::from_raw_mode(meta.mode)).map_err(|error| refused("setting the mode", error))?;
     }
-    add_xattrs(&path, meta)
+    let added = add_xattrs(&path, meta)?;
+    Ok(!has_owner || dropped || !has_mode || added)
 }
 
 /// Removes the attributes that are not wanted, such as an ACL inherited from the folder.
-fn drop_xattrs(path: &Path, meta: &Meta) -> io::Result<()> {
+fn drop_xattrs(path: &Path, meta: &Meta) -> io::Result<bool> {
+    let mut dropped = false;
     for name in xattr::read(path, Link::Follow)?.into_keys().filter(|name| !meta.xattrs.contains_key(name)) {
         rustix::fs::removexattr(path, name.0.as_slice())
             .map_err(|error| refused(&format!("removing the attribute {name}"), error))?;
+        dropped = true;
     }
-    Ok(())
+    Ok(dropped)
 }
 
-fn add_xattrs(path: &Path, meta: &Meta) -> io::Result<()> {
+fn add_xattrs(path: &Path, meta: &Meta) -> io::Result<bool> {
     let found = xattr::read(path, Link::Follow)?;
+    let mut added = false;
     for (name, value) in meta.xattrs.iter().filter(|(name, value)| found.get(name) != Some(value)) {
         rustix::fs::setxattr(path, name.0.as_slice(), &value.0, XattrFlags::empty())
             .map_err(|error| refused(&format!("setting the attribute {name}"), error))?;
+        added = true;
     }
-    Ok(())
+    Ok(added)
 }
 
 /// Brings owner and group of what is at `spot` itself, links not followed.

@@ -5,7 +5,7 @@ mod accounts;
 use std::{
     fs, io,
     io::{Read, Seek},
-    os::fd::AsFd,
+    os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
 };
 
@@ -120,9 +120,10 @@ impl<'journal> Tools<'journal> {
         let temporary = spot.beside(&self.journal.temporary_name(entry.no))?;
         remove_directory_at(&temporary)?;
         fault!("tools.directory", io)?;
-        rustix::fs::mkdirat(&temporary.folder, &temporary.name, 0o700.into())?;
+        // One that is made as it should be has no moment at which it is something else.
+        rustix::fs::mkdirat(&temporary.folder, &temporary.name, (meta.mode & 0o777).into())?;
         let made = fault!("tools.directory_made", io)
-            .and_then(|()| attributes::bring(&temporary.hold()?, meta))
+            .and_then(|()| dress(&temporary, meta))
             .and_then(|()| fault!("tools.directory_dressed", io))
             .and_then(|()| rename_new(&temporary, &spot));
         fault!("tools.directory_placed");
@@ -157,12 +158,7 @@ impl<'journal> Tools<'journal> {
         let held = spot.hold()?;
         fault!("tools.meta", io)?;
         attributes::bring(&held, meta)?;
-        match fs::File::open(path_of(&held)) {
-            Ok(file) => fault!("tools.meta_set", sync).and_then(|()| disk::sync(&file)),
-            // Not readable by the agent's own user: the kernel writes it in its time.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            Err(error) => Err(error),
-        }
+        sync_held(&held)
     }
 
     /// Brings owner and group of a symbolic link itself.
@@ -191,6 +187,17 @@ impl<'journal> Tools<'journal> {
         fault!("tools.directory_removed");
         self.journal.owe_sync(path);
         Ok(())
+    }
+
+    /// Gives a directory its place that has lost it to the power, while what was made in it since was kept: then all of
+    /// it is found where it is looked for.
+    pub fn place_again(&self, path: &ByteText) -> io::Result<()> {
+        let Ok((spot, entry)) = self.spot(path) else { return Ok(()) };
+        let temporary = spot.beside(&self.journal.temporary_name(entry.no))?;
+        match rustix::fs::unlinkat(&temporary.folder, &temporary.name, AtFlags::REMOVEDIR) {
+            Err(rustix::io::Errno::NOTEMPTY) => rename_new(&temporary, &spot),
+            _ => Ok(()),
+        }
     }
 
     /// Clears up what a crash has left beside the paths of the entries.
@@ -325,6 +332,25 @@ fn write_in_place(temporary: &Spot, spot: &Spot, content: &Content, meta: &Meta)
     rustix::fs::futimens(&file, &times_of(&rustix::fs::fstat(source.as_fd())?))?;
     fault!("tools.in_place_sync", sync)?;
     disk::sync(&file)
+}
+
+/// Brings the attributes of a new directory. They are on the disk before it gets its name: without them it would be
+/// somebody else's.
+fn dress(temporary: &Spot, meta: &Meta) -> io::Result<()> {
+    let held = temporary.hold()?;
+    match attributes::bring(&held, meta)? {
+        true => sync_held(&held),
+        false => Ok(()),
+    }
+}
+
+/// Brings what is held, a file or directory, onto the disk. What the agent's own user may not read is left to the kernel.
+fn sync_held(held: &impl AsRawFd) -> io::Result<()> {
+    match fs::File::open(path_of(held)) {
+        Ok(file) => fault!("tools.meta_set", sync).and_then(|()| disk::sync(&file)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Gives a directory its place, which must be free.

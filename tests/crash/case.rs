@@ -324,7 +324,7 @@ fn plans(trace: &[String]) -> impl Iterator<Item = Plan> {
 }
 
 /// Plays a scenario once without a fault, and once with a stop after each task.
-fn reference(ground: &Ground, scenario: &'static Scenario) -> Reference {
+pub(crate) fn reference(ground: &Ground, scenario: &'static Scenario) -> Reference {
     let host = ground.host(scenario);
     let before = host.tree();
     let agent = host.start(scenario, Some("trace"));

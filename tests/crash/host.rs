@@ -53,12 +53,20 @@ impl Ground {
 
     /// A new host with what a scenario finds.
     pub(crate) fn host(&self, scenario: &Scenario) -> Host<'_> {
-        let host = Host { ground: self, folder: tempfile::tempdir_in(self.folder.path()).unwrap() };
-        fs::create_dir(host.root()).unwrap();
+        let host = self.bare_host();
         tree::build(&host.root(), scenario.before);
         if let Some(furnish) = scenario.furnish {
             furnish(&host);
         }
+        host
+    }
+}
+
+impl Ground {
+    /// A new host on which nothing stands.
+    pub(crate) fn bare_host(&self) -> Host<'_> {
+        let host = Host { ground: self, folder: tempfile::tempdir_in(self.folder.path()).unwrap() };
+        fs::create_dir(host.root()).unwrap();
         host
     }
 }
@@ -256,6 +264,14 @@ fn watch() -> &'static Mutex<HashMap<Pid, Instant>> {
 
 /// Listens to the end of the line.
 fn listen(mut line: UnixStream) -> Said {
+    let hang_up = line.try_clone().unwrap();
+    hear(&mut line, |_| {
+        let _it_may_have_gone = hang_up.shutdown(Shutdown::Write);
+    })
+}
+
+/// Hears all that an agent says. Once it has told how a run ended, `heard` is told what was heard so far.
+pub(crate) fn hear(line: &mut impl Read, mut heard: impl FnMut(&Said)) -> Said {
     let (mut said, mut reader, mut magic) = (Said::default(), FrameReader::<FromAgent>::default(), Vec::new());
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(n @ 1..) = line.read(&mut buffer) {
@@ -270,7 +286,7 @@ fn listen(mut line: UnixStream) -> Said {
         while let Some(message) = reader.next_message().expect("the agent's frames are whole") {
             take(&mut said, message);
             if !said.closed.is_empty() {
-                let _it_may_have_gone = line.shutdown(Shutdown::Write);
+                heard(&said);
             }
         }
     }

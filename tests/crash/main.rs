@@ -11,6 +11,7 @@ mod host;
 mod journal;
 mod judge;
 mod pool;
+mod power;
 mod sample;
 mod scenario;
 mod syscall;
@@ -42,7 +43,10 @@ fn main() -> ExitCode {
         cases = sample.of(cases);
     }
     let (missed, pairs) = sample::missed(&cases);
-    let report = pool::run(&suite, &cases);
+    let mut report = pool::run(&suite, &cases);
+    if syscall::can_trace() && (wanted.is_empty() || wanted.iter().any(|part| part.starts_with("power"))) {
+        report.add(power::play(&ground, &sample));
+    }
     println!("crash: {} of {pairs} points x faults", pairs - missed.len());
     println!("crash: chosen by {}", sample.text());
     report.tell(if wanted.is_empty() { &missed } else { &[] })

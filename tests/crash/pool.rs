@@ -52,6 +52,12 @@ pub(crate) fn run(suite: &Suite<'_>, cases: &[Case]) -> Report {
 }
 
 impl Report {
+    /// Takes in what else was played, and what failed of it.
+    pub(crate) fn add(&mut self, (played, failures): (usize, Vec<String>)) {
+        self.cases += played;
+        self.failures.extend(failures);
+    }
+
     /// Prints counts and failures.
     pub(crate) fn tell(&self, missed: &[String]) -> ExitCode {
         for failure in self.failures.iter().take(TOLD_MAX) {

@@ -29,6 +29,11 @@ impl Sample {
         Sample { cases, seed: number("ROLLBOOK_CRASH_SEED").unwrap_or(since.as_micros() as u64) }
     }
 
+    /// How many disks are looked at of each run that loses its power.
+    pub(crate) fn disks(&self) -> usize {
+        self.cases / 2
+    }
+
     /// How the same is chosen again.
     pub(crate) fn text(&self) -> String {
         format!("ROLLBOOK_CRASH_CASES={} ROLLBOOK_CRASH_SEED={}", self.cases, self.seed)
