@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt, fs,
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -35,7 +35,7 @@ pub struct Blobs {
     spill: Option<PathBuf>,
     packages: Option<PathBuf>,
     /// Files that were given away.
-    given: RefCell<HashSet<Content>>,
+    given: RefCell<Vec<Content>>,
 }
 
 #[derive(Debug)]
@@ -119,11 +119,11 @@ impl Blobs {
             && let Some(path) = self.spill_path(&content)
             && create(&path).and_then(|mut file| file.write_all(&bytes)).is_ok()
         {
-            self.given.get_mut().remove(&content);
+            self.given.get_mut().retain(|given| *given != content);
             self.held.insert(content, Held::File(path));
         } else if self.spill.is_some() || self.memory_bytes + content.bytes <= MEMORY_BYTES_MAX {
             self.memory_bytes += content.bytes;
-            self.given.get_mut().remove(&content);
+            self.given.get_mut().retain(|given| *given != content);
             self.held.insert(content, Held::Memory(bytes.into()));
         }
         content
@@ -162,6 +162,14 @@ impl Blobs {
         self.held.get(content).filter(|_| !self.given.borrow().contains(content))
     }
 
+    /// Where a content stands that the controller has sent.
+    pub(in crate::target) fn sent(&self, content: &Content) -> Option<&Path> {
+        match self.held(content)? {
+            Held::Sent(path) => Some(path),
+            Held::Memory(_) | Held::File(_) | Held::Lent(_) => None,
+        }
+    }
+
     /// Gives away the file of a content that the controller has sent, to whoever moves it with `take`; whether it was
     /// taken. It is not here any more then.
     pub(in crate::target) fn give(
@@ -169,10 +177,10 @@ impl Blobs {
         content: &Content,
         take: impl FnOnce(&Path) -> io::Result<bool>,
     ) -> io::Result<bool> {
-        let Some(Held::Sent(path)) = self.held(content) else { return Ok(false) };
+        let Some(path) = self.sent(content) else { return Ok(false) };
         let is_taken = take(path)?;
         if is_taken {
-            self.given.borrow_mut().insert(*content);
+            self.given.borrow_mut().push(*content);
         }
         Ok(is_taken)
     }
@@ -266,7 +274,7 @@ impl Blobs {
             }
             Sink::File(_, path) => Held::Sent(path),
         };
-        self.given.get_mut().remove(&content);
+        self.given.get_mut().retain(|given| *given != content);
         self.held.insert(content, held);
         Ok(())
     }

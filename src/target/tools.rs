@@ -253,16 +253,12 @@ impl<'journal> Tools<'journal> {
     /// Makes a file of a content beside its place.
     fn fill(&self, entry: &Entry, content: &Content, meta: &Meta, old: &Spot, temporary: &Spot) -> io::Result<()> {
         fault!("tools.temporary", io)?;
-        let (mut file, source) = match self.move_sent(content, temporary)? {
-            true => (temporary.open(OFlags::RDWR)?, None),
-            false => {
-                let source = self.content(entry, content)?;
-                (temporary.create()?, Some(source))
-            }
-        };
+        let is_moved = self.move_sent(content, temporary)?;
+        let mut file = if is_moved { temporary.open(OFlags::RDWR)? } else { temporary.create()? };
         fault!("tools.temporary_made", io)?;
-        // What was sent was hashed as it came into a folder that is ours alone, and the step looks at the file again.
-        source.map_or(Ok(()), |source| copy_checked(source, &mut file, content))?;
+        if !is_moved {
+            self.copy(entry, content, &mut file)?;
+        }
         fault!("tools.temporary_written", io)?;
         attributes::bring(&file, meta)?;
         attributes::keep_label(old, &file)?;
@@ -275,6 +271,18 @@ impl<'journal> Tools<'journal> {
         }
         fault!("tools.temporary_sync", sync)?;
         disk::sync(&file)
+    }
+
+    /// Copies a content. What was sent was hashed as it came into a folder that is ours alone, and the step looks at the
+    /// file again in its place; all else is hashed on the way.
+    fn copy(&self, entry: &Entry, content: &Content, to: &mut fs::File) -> io::Result<()> {
+        match self.blobs.sent(content).filter(|_| !self.back) {
+            None => copy_checked(self.content(entry, content)?, to, content),
+            Some(path) => match io::copy(&mut fs::File::open(path)?, to)? {
+                bytes if bytes == content.bytes => Ok(()),
+                bytes => Err(io::Error::other(format!("{bytes} of its {} bytes are there", content.bytes))),
+            },
+        }
     }
 
     /// Moves the file that the controller has sent beside its place; whether it could. It stays where a file that is made
