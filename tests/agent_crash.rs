@@ -16,13 +16,13 @@ use agent_support::{Controller, Host, Told, picture, sh, shell};
 use rollbook::{
     model::{
         event::{HostOutcome, Mode, Undone},
-        ids::RunId,
+        ids::{RunId, TaskNo},
         lease::{Bid, Stand},
         strategy::OnFailure,
     },
     wire::{
         FromAgent, ToAgent,
-        message::{Open, Settle, UndoRun, Vigil},
+        message::{Handlers, Open, Settle, Task, UndoRun, Vigil},
     },
 };
 use serde_json::json;
@@ -258,6 +258,38 @@ fn the_handler_of_a_run_that_was_cut_off_runs_with_the_old_file_in_place() {
     assert_eq!(settle(&mut agent, Settle::Back).closed().outcome, HostOutcome::RolledBack);
     assert_eq!(host.read("log"), "newold");
     agent.end();
+}
+
+#[test]
+fn a_handler_that_was_notified_is_run_when_the_file_is_back_though_it_had_not_been() {
+    for (notified, log) in [(vec![1], "old"), (vec![], "")] {
+        let host = Host::new();
+        host.write("conf", "old");
+        host.write("log", "");
+        let mut agent = start(&host);
+        agent.controller.open(Mode::Apply, 1);
+        let read = format!("cat {0}/conf >> {0}/log", host.root().display());
+        let mut handler = None;
+        let keep = |task: &mut Task| {
+            task.only_if_notified = true;
+            handler = Some(Task { no: TaskNo { step: 1, item: 0 }, ..task.clone() });
+            // What is sent here is another step, that nobody notifies.
+            task.no.step = 9;
+        };
+        agent.controller.task_with("shell", shell(&read), keep);
+        let handlers = Handlers { tasks: vec![handler.unwrap()], notified_by: [(2, notified)].into() };
+        agent.controller.tell(&ToAgent::Handlers(handlers));
+        agent.controller.task("debug", json!({"msg": "takes its number"}));
+        agent.controller.task("copy", json!({"dest": "/conf", "content": "new"}));
+        agent.controller.await_message(|message| matches!(message, FromAgent::Ended(end) if end.no.step == 2));
+        agent.kill();
+        assert_eq!((host.read("conf"), host.read("log")), ("new".to_owned(), String::new()));
+        let mut agent = start(&host);
+        let told = settle(&mut agent, Settle::Back);
+        assert_eq!(told.closed().outcome, HostOutcome::RolledBack, "{told:?}");
+        assert_eq!((host.read("conf"), host.read("log")), ("old".to_owned(), log.to_owned()));
+        agent.end();
+    }
 }
 
 /// A run whose one undo fails, three times.

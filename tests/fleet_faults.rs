@@ -144,6 +144,28 @@ fn loses_power_and_settles(host: &Host) {
 
 #[test]
 #[ignore = "needs the fleet: tests/run"]
+fn services_that_booted_with_the_new_file_are_told_of_the_old_one() {
+    let host = host(Kind::Systemd);
+    let unit = "[Service]\nExecStart=/bin/sh -c 'cat /etc/app.conf >>/srv/read; exec sleep infinity'\n\n[Install]\n\
+                WantedBy=multi-user.target\nWantedBy=rollbook-settle.service\n[Unit]\nBefore=rollbook-settle.service\n";
+    fs::write(host.outside("/etc/systemd/system/reader.service"), unit).unwrap();
+    host.sh("echo old >/etc/app.conf; systemctl daemon-reload; systemctl enable --now reader");
+    let controller = Controller::of(&[&host]);
+    let steps = SLOW.replace("dest: /etc/app.conf}", "dest: /etc/app.conf}\n    notify: reread");
+    let handlers = "handlers:\n  - name: reread\n    service: {name: reader, state: restarted}\n";
+    let runbook = runbook(&controller, "Read", "grace: 60s", &(steps + handlers));
+    let run = controller.start("apply", runbook, &["--yes"]);
+    until("the host is changed", Duration::from_secs(60), || {
+        host.outside("/srv/made").exists() && runs(&host, "sleep 8")
+    });
+    loses_power_and_settles(&host);
+    run.wait().ended(9).with("UNKNOWN, the line was lost");
+    until("it has read the old file again", Duration::from_secs(30), || host.sh("cat /srv/read").ends_with("old\n"));
+    assert_eq!(host.sh("cat /srv/read"), "old\nnewold\n", "at first, when it booted, when it was put back");
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
 fn without_systemd_cron_settles_at_boot() {
     for kind in [Kind::Sysvinit, Kind::Light] {
         let host = host(kind);

@@ -86,10 +86,10 @@ impl<W: Write> Run<'_, W> {
         let planning = self.journal.is_none();
         let halt = match ended {
             Ok(()) if !trial.changed => return StepOutcome::Ok,
-            Ok(()) => match self.wake(task) {
-                Ok(()) => return StepOutcome::Changed,
-                Err(halt) => halt,
-            },
+            Ok(()) => {
+                self.woken.extend(&task.notify);
+                return StepOutcome::Changed;
+            }
             Err(halt) => halt,
         };
         let running = self.machine.probe.running();
@@ -104,17 +104,6 @@ impl<W: Write> Run<'_, W> {
         match halt {
             Halt::Unknown(_) | Halt::NotYet(_) if planning => StepOutcome::Unknown,
             _ => StepOutcome::Failed,
-        }
-    }
-
-    /// Wakes the handlers that the task notifies.
-    fn wake(&mut self, task: &Task) -> Result<(), Halt> {
-        self.woken.extend(&task.notify);
-        match &mut self.journal {
-            Some(journal) if !task.notify.is_empty() => {
-                journal.notify(task.no, &task.notify).map_err(|f| unjournalled(&f))
-            }
-            _ => Ok(()),
         }
     }
 
@@ -309,6 +298,7 @@ impl<W: Write> Run<'_, W> {
     /// Brings the changes about: all armed with one sync, that of later tasks perhaps among them, then one after the
     /// other.
     pub(super) fn change(&mut self, task: &Task, changes: &[Change], trial: &mut Trial) -> Result<(), Halt> {
+        self.keep_handlers();
         let armed = self.arm(task, changes)?;
         let mut armed = &armed[..];
         for group in deeds::together(changes) {
@@ -342,6 +332,7 @@ impl<W: Write> Run<'_, W> {
         self.go_on()?;
         self.voice.finish();
         self.ground().map_err(|fault| unjournalled(&fault))?;
+        self.keep_handlers();
         let Deed::Act { act, .. } = deed else { unreachable!("only acts are done here") };
         let probe = &self.machine.probe;
         let journal = self.journal.as_mut().expect("an apply has a journal");

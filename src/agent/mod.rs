@@ -8,6 +8,7 @@ mod block;
 mod deeds;
 mod facts;
 mod flight;
+mod handlers;
 mod inbox;
 mod life;
 mod pipe;

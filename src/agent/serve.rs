@@ -27,7 +27,7 @@ use crate::{
     target::{Blobs, Journal, journal::JournalFault},
     wire::{
         FromAgent, ToAgent,
-        message::{Closed, Hello, Open, Settle, TaskEnd, WIRE_VERSION, Witness},
+        message::{Closed, Handlers, Hello, Open, Settle, TaskEnd, WIRE_VERSION, Witness},
     },
 };
 
@@ -47,6 +47,7 @@ pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &M
             ToAgent::Confirm { run, token, of_step } => alone::confirm(machine, &mut voice, &run, &token, of_step),
             // Sent ahead for a run that has ended already.
             ToAgent::Blob(_)
+            | ToAgent::Handlers(_)
             | ToAgent::Task(_)
             | ToAgent::Mark(_)
             | ToAgent::Close { .. }
@@ -125,6 +126,8 @@ pub(super) struct Run<'a, W> {
     pub(super) flight: Flight,
     /// Handlers that are to be run.
     pub(super) woken: BTreeSet<u32>,
+    /// What the journal is to know of handlers.
+    pub(super) handlers: Option<Handlers>,
     /// The blocks that the task at hand stands in, the innermost last.
     pub(super) blocks: Vec<Block>,
     pub(super) counts: Counts,
@@ -185,6 +188,7 @@ impl<'a, W: Write> Run<'a, W> {
             pending: VecDeque::new(),
             flight: Flight::default(),
             woken: BTreeSet::new(),
+            handlers: None,
             blocks: Vec::new(),
             counts: Counts::default(),
             switch,
@@ -237,6 +241,7 @@ impl<'a, W: Write> Run<'a, W> {
                         return End::Back(format!("content {} was refused: {fault}", piece.content.digest.short()));
                     }
                 }
+                ToAgent::Handlers(handlers) => self.handlers = Some(handlers).filter(|_| self.journal.is_some()),
                 ToAgent::Task(task) => {
                     let within_ms = task.confirm_ms.filter(|_| self.journal.is_some());
                     let switch = within_ms.map(|ms| Run::switch(self.voice, Some(task.no), ms));

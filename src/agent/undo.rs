@@ -317,7 +317,7 @@ impl<W: Write> Undoing<'_, '_, W> {
 
     /// Names what stays as it is.
     fn leave(&mut self, entry: &Entry, how: Undone) {
-        self.settled.take(entry, &how);
+        self.settled.take(&entry.deed, &how);
         let report = Box::new(report::of(&entry.deed, None, entry.sensitive));
         self.run.voice.say(FromAgent::Undone { no: entry.task, report, how });
     }

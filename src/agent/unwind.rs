@@ -60,8 +60,8 @@ pub(super) struct Settled {
 
 impl Settled {
     /// Takes in how one deed was undone.
-    pub(super) fn take(&mut self, entry: &Entry, how: &Undone) {
-        let name = match &entry.deed {
+    pub(super) fn take(&mut self, deed: &Deed, how: &Undone) {
+        let name = match deed {
             Deed::Change(change) => change.resource.to_string(),
             Deed::Act { act, .. } => words_of(act),
         };
@@ -129,19 +129,21 @@ const FORGETFUL: &str = "not run, since the journal takes no more records: it mi
 
 /// What the way back needs.
 pub(super) struct WayBack<'a, W> {
-    probe: &'a Probe,
+    pub(super) probe: &'a Probe,
     blobs: &'a Blobs,
-    journal: &'a mut Journal,
-    voice: &'a mut Voice<W>,
+    pub(super) journal: &'a mut Journal,
+    pub(super) voice: &'a mut Voice<W>,
     chains: Chains,
     /// The journal did not take a record: what is run from here on would be run again by the next attempt.
     is_forgetful: bool,
+    /// Whether the run was cut off: nobody knows what has happened since.
+    is_after_a_cut: bool,
 }
 
 impl<'a, W: Write> WayBack<'a, W> {
     /// The way back of a journal's run.
     pub(super) fn of(probe: &'a Probe, blobs: &'a Blobs, journal: &'a mut Journal, voice: &'a mut Voice<W>) -> Self {
-        WayBack { probe, blobs, journal, voice, chains: Chains::default(), is_forgetful: false }
+        WayBack { probe, blobs, journal, voice, chains: Chains::default(), is_forgetful: false, is_after_a_cut: false }
     }
 }
 
@@ -168,11 +170,15 @@ impl<W: Write> WayBack<'_, W> {
         }
         fault!("unwind.back");
         self.repeat(&todo, &mut settled);
+        if self.is_after_a_cut {
+            self.wake(&mut settled);
+        }
         settled
     }
 
     /// Begins with what the power may have left half done.
-    pub(super) fn after_a_cut(self) -> Self {
+    pub(super) fn after_a_cut(mut self) -> Self {
+        self.is_after_a_cut = true;
         for (entry, _) in self.journal.entries() {
             let Deed::Change(Change { resource: Resource::Path(path), before, after }) = &entry.deed else { continue };
             let is_directory = |state: &State| matches!(state, State::Path(PathState::Directory { .. }));
@@ -286,7 +292,7 @@ impl<W: Write> WayBack<'_, W> {
     }
 
     /// Whether the service does not run any more, or is gone: then it holds no old configuration.
-    fn is_at_rest(&self, act: &Act) -> bool {
+    pub(super) fn is_at_rest(&self, act: &Act) -> bool {
         let (Act::Restart(name) | Act::Reload(name)) = act else { return false };
         match resources::observe(self.probe, &Resource::Service(name.clone())) {
             Ok(State::Service(state)) => !state.active,
@@ -295,7 +301,7 @@ impl<W: Write> WayBack<'_, W> {
         }
     }
 
-    fn run(&mut self, entry: &Entry, act: &Act, command: &CommandSpec) -> Undone {
+    pub(super) fn run(&mut self, entry: &Entry, act: &Act, command: &CommandSpec) -> Undone {
         self.voice.finish();
         fault!("unwind.act");
         let tools = self.journal.tools_back(self.probe, self.blobs, &[entry.no]);
@@ -311,7 +317,7 @@ impl<W: Write> WayBack<'_, W> {
 
     /// Keeps and tells how it went.
     fn end(&mut self, entry: &Entry, how: Undone, settled: &mut Settled) {
-        settled.take(entry, &how);
+        settled.take(&entry.deed, &how);
         // Where the disk takes no more records, the way back of what can be looked at goes on: closing the journal will
         // tell.
         let mut kept = self.journal.undone(entry.no, how.clone());

@@ -1,6 +1,7 @@
 //! The state machine of one host: it hears what the host says and tells what to do next. No I/O, no clock.
 
 mod failure;
+mod handlers;
 mod hearing;
 mod raw;
 mod stopped;
@@ -163,6 +164,7 @@ impl HostRun {
     /// The host is there; `facts` are what its agent says, if one runs.
     pub fn begin(&mut self, facts: Option<&Facts>) -> Vec<Order> {
         self.scope.facts = facts.map(|facts| Arc::new(serde_json::to_value(facts).expect("facts are plain data")));
+        self.tell_handlers();
         self.advance();
         std::mem::take(&mut self.orders)
     }

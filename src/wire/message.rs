@@ -45,6 +45,8 @@ pub enum ToAgent {
     Open(Open),
     /// A piece of content. Pieces of one content come in order, without gaps.
     Blob(BlobChunk),
+    /// Handlers of the run, as far as they can be told by now. Comes before the first task; not answered.
+    Handlers(Handlers),
     /// One thing to do. Tasks are done in the order in which they come.
     Task(Box<Task>),
     /// The tasks that come are another part of a block. An end is answered by `BlockEnded`, unless the run fails with it.
@@ -181,6 +183,15 @@ pub struct Task {
     pub environment: BTreeMap<String, String>,
     /// No diffs, no output.
     pub sensitive: bool,
+}
+
+/// Handlers, and who notifies them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Handlers {
+    /// The handlers, as they may come later.
+    pub tasks: Vec<Task>,
+    /// Which handlers each step notifies, by their numbers.
+    pub notified_by: BTreeMap<u32, Vec<u32>>,
 }
 
 /// From the agent to the controller.

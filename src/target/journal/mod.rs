@@ -44,10 +44,13 @@ use crate::{
 pub use fault::JournalFault;
 pub(in crate::target) use image::{copy_checked, times_of};
 pub use kept::Kept;
-pub use record::{Entry, Image, Opened};
+pub use record::{Entry, Image, Opened, WayOfHandlers};
 pub use store::{Store, token};
 pub use story::{Attempts, Status};
 pub use witnesses::WITNESSES_MAX;
+
+/// Handlers that take more than about so many bytes are not kept.
+const HANDLERS_BYTES_MAX: usize = 1024 * 1024;
 
 /// The journal of one run. It holds the host's lock until it is dropped.
 #[derive(Debug)]
@@ -59,8 +62,8 @@ pub struct Journal {
     /// None until the first deed is armed.
     log: Option<Log>,
     story: Story,
-    /// The run that this one undoes, as long as that is not written.
-    undoes: Option<RunId>,
+    /// What is to be written with the first entry.
+    ahead: Vec<Record>,
     /// Folders whose names must be on the disk before the run is closed.
     unsynced: RefCell<BTreeSet<ByteText>>,
 }
@@ -93,7 +96,7 @@ impl Journal {
             folder,
             log: None,
             story,
-            undoes: None,
+            ahead: Vec::new(),
             unsynced: RefCell::default(),
         }
     }
@@ -107,7 +110,7 @@ impl Journal {
             folder,
             log: Some(log),
             story,
-            undoes: None,
+            ahead: Vec::new(),
             unsynced: RefCell::default(),
         }
     }
@@ -129,7 +132,7 @@ impl Journal {
 
     /// This run undoes another one. To be said before its first deed.
     pub fn undoes(&mut self, run: RunId) {
-        self.undoes = Some(run);
+        self.ahead.push(Record::Undoes { run });
     }
 
     /// Where long contents of this run may be spilled. Gone when the run is settled.
@@ -216,9 +219,15 @@ impl Journal {
         self.write(&[Record::Missed { entry: armed.entry }])
     }
 
-    /// Handlers are to be run. A run that has changed nothing has none.
-    pub fn notify(&mut self, task: TaskNo, handlers: &[u32]) -> Result<(), JournalFault> {
-        self.write(&[Record::Notified { task, handlers: handlers.to_vec() }])
+    /// What handlers do. To be said before the first deed; very much of it is not kept.
+    pub fn keep_handlers(&mut self, handlers: WayOfHandlers) {
+        let words = handlers.acts.values().flatten().map(|act| format!("{act:?}").len()).sum::<usize>();
+        self.ahead.extend((words <= HANDLERS_BYTES_MAX).then_some(Record::Handlers(handlers)));
+    }
+
+    /// What handlers do, as far as it was said.
+    pub fn handlers(&self) -> &WayOfHandlers {
+        &self.story.handlers
     }
 
     /// The entry was undone, or could not be.
@@ -331,10 +340,10 @@ impl Journal {
                 .map_err(JournalFault::io("syncing the journal's folder"))?;
             self.log = Some(log);
             let mut first = vec![Record::Opened(self.opened.clone())];
-            first.extend(self.undoes.clone().map(|run| Record::Undoes { run }));
+            first.extend(self.ahead.iter().cloned());
             // Without them there is no journal: nothing else may be written to it.
             self.write(&first).inspect_err(|_| self.log = None)?;
-            self.undoes = None;
+            self.ahead.clear();
         }
         Ok(())
     }

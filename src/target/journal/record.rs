@@ -1,9 +1,11 @@
 //! The journal's records and their bytes: `length u32 LE | crc32 u32 LE | JSON` (docs/journal-format.md). Pure.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    change::Deed,
+    change::{Act, Deed},
     event::{HostOutcome, Undone},
     ids::{RunId, TaskNo},
     lease::Lease,
@@ -34,8 +36,8 @@ pub(super) enum Record {
     Missed { entry: u32 },
     /// The deed was armed, and will not be done: nothing of it was begun.
     Dropped { entry: u32 },
-    /// Handlers are to be run, since a deed of `task` changed something.
-    Notified { task: TaskNo, handlers: Vec<u32> },
+    /// What handlers do, and which steps notify them.
+    Handlers(WayOfHandlers),
     /// The deed was undone, or could not be.
     Undone { entry: u32, how: Undone },
     /// An attempt to put everything back has ended without success.
@@ -53,6 +55,15 @@ pub struct Opened {
     pub token: String,
     /// The record's chain when the run was opened.
     pub witness: Option<Witness>,
+}
+
+/// What handlers do when the files that notified them are back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WayOfHandlers {
+    /// By the numbers of their steps.
+    pub acts: BTreeMap<u32, Vec<Act>>,
+    /// Which handlers each step notifies.
+    pub notified_by: BTreeMap<u32, Vec<u32>>,
 }
 
 /// A deed, and what it takes to undo it.

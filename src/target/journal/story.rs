@@ -5,7 +5,7 @@ use crate::{
         event::{HostOutcome, Undone},
         ids::RunId,
     },
-    target::journal::record::{Entry, Opened, Record},
+    target::journal::record::{Entry, Opened, Record, WayOfHandlers},
 };
 
 /// How far an entry has come.
@@ -32,8 +32,8 @@ pub(super) struct Story {
     pub(super) undoes: Option<RunId>,
     /// The deeds and how far each has come.
     pub(super) entries: Vec<(Entry, Status)>,
-    /// Handlers that are to be run.
-    pub(super) woken: Vec<u32>,
+    /// What handlers do.
+    pub(super) handlers: WayOfHandlers,
     /// Attempts to put everything back that were in vain.
     pub(super) attempts: Attempts,
     /// How it ended.
@@ -70,7 +70,7 @@ impl Story {
             Record::Missed { entry } => self.advance(*entry, Status::Missed)?,
             Record::Dropped { entry } => self.advance(*entry, Status::Dropped)?,
             Record::Undone { entry, how } => self.advance(*entry, Status::Undone(how.clone()))?,
-            Record::Notified { handlers, .. } => self.woken.extend(handlers),
+            Record::Handlers(handlers) => self.handlers = handlers.clone(),
             Record::Attempted { message } => {
                 self.attempts = Attempts { count: self.attempts.count + 1, message: message.clone() };
             }

@@ -1,0 +1,36 @@
+//! What the agent is told of handlers before the first step: if the run is cut off, it has them run on the way back.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{HostRun, Order};
+use crate::{
+    engine::task::{self, Rendered, Work},
+    model::{event::Mode, ids::TaskNo},
+    wire::{ToAgent, message::Handlers},
+};
+
+impl HostRun {
+    /// Those that can be rendered by now, and who notifies them.
+    pub(super) fn tell_handlers(&mut self) {
+        let job = Arc::clone(&self.job);
+        if job.mode != Mode::Apply || job.runbook.handlers.is_empty() || !job.needs_agent() {
+            return;
+        }
+        let numbered = || (0..).zip(job.runbook.all_steps());
+        let notified_by: BTreeMap<u32, Vec<u32>> =
+            numbered().map(|(number, step)| (number, job.notified(step))).filter(|(_, all)| !all.is_empty()).collect();
+        let mut tasks = Vec::new();
+        for (number, step) in numbered().filter(|(number, _)| notified_by.values().flatten().any(|own| own == number)) {
+            let no = TaskNo { step: number, item: 0 };
+            if let Rendered::Work(items) = task::render(&job, step, no, &self.scope) {
+                tasks.extend(items.into_iter().filter_map(|item| match item.work {
+                    Work::Agent(task, _) => Some(*task),
+                    Work::Skip(_) | Work::Raw { .. } => None,
+                }));
+            }
+        }
+        if !tasks.is_empty() {
+            self.orders.push(Order::Tell(ToAgent::Handlers(Handlers { tasks, notified_by })));
+        }
+    }
+}
