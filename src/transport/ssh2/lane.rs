@@ -67,6 +67,15 @@ impl Lane {
         matches!(self.state, State::Opening(_))
     }
 
+    /// Whether nothing has come of its command yet: the other side says several short things until then.
+    pub(super) fn is_new(&self) -> bool {
+        match &self.state {
+            State::Opening(_) | State::Starting(..) => true,
+            State::Running(run) => run.is_new,
+            State::Closing(..) | State::Over => false,
+        }
+    }
+
     pub(super) fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
     }
@@ -178,6 +187,7 @@ struct Run {
     heard: Option<u64>,
     /// What was left when it was last looked: bytes to be read, room to write, how often something had come.
     left: (u32, u32, u64),
+    is_new: bool,
     is_over: bool,
 }
 
@@ -200,6 +210,7 @@ impl Run {
             buffer: vec![0; PIECE].into(),
             heard: None,
             left: (0, 0, 0),
+            is_new: true,
             is_over: false,
         };
         (run, channel)
@@ -303,6 +314,7 @@ impl Run {
         let Run { remote, buffer, .. } = self;
         let read = line.attempt_io(number, Step::Read, || remote.read(buffer));
         let count = self.received(read)?;
+        self.is_new &= count == 0;
         if self.stdout.is_some() {
             self.out.extend_from_slice(&self.buffer[..count]);
         }

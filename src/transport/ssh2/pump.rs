@@ -188,6 +188,9 @@ impl Future for Work {
                 work.heard = Instant::now();
                 work.line.news += 1;
                 work.line.arrivals += 1;
+                if work.lanes.iter().any(Lane::is_new) {
+                    work.line.wire.acknowledge();
+                }
             }
             let was_stuck = work.line.stuck.is_some();
             if was_stuck {
