@@ -104,7 +104,7 @@ fn round_trips(steps_text: &str) -> (usize, usize) {
     let job = job(project.path(), steps_text);
     let mut run = HostRun::new(Arc::clone(&job), Arc::clone(&job.hosts[0]));
     let facts = Facts { arch: "x86_64".to_owned(), ..Facts::default() };
-    let mut orders = run.begin(Some(&facts));
+    let mut orders = run.begin(Some(facts));
     let (mut trips, mut tasks) = (0, 0);
     while !run.is_over() {
         tasks += orders.iter().filter(|order| matches!(order, Order::Tell(ToAgent::Task(_)))).count();

@@ -26,6 +26,6 @@ pub(crate) fn open(global: &Global, mode: Mode, diff: bool, masker: &Masker) -> 
 
 impl Ledger for Masked<Store> {
     fn head(&self) -> Result<Witness, Fault> {
-        self.inner().head()
+        self.inner().witness()
     }
 }

@@ -31,7 +31,7 @@ use crate::{
         runbook::Mark,
         state::Content,
     },
-    render::Scope,
+    render::{FactSheet, Scope},
     wire::message::{Closed, FromAgent, ToAgent},
 };
 
@@ -162,8 +162,9 @@ impl HostRun {
     }
 
     /// The host is there; `facts` are what its agent says, if one runs.
-    pub fn begin(&mut self, facts: Option<&Facts>) -> Vec<Order> {
-        self.scope.facts = facts.map(|facts| Arc::new(serde_json::to_value(facts).expect("facts are plain data")));
+    pub fn begin(&mut self, facts: Option<Facts>) -> Vec<Order> {
+        let sheet = |facts| move || Arc::new(serde_json::to_value::<Facts>(facts).expect("facts are plain data"));
+        self.scope.facts = facts.map(|facts| Arc::new(FactSheet::new(Box::new(sheet(facts)))));
         self.tell_handlers();
         self.advance();
         std::mem::take(&mut self.orders)

@@ -150,7 +150,7 @@ impl Session {
             };
             self.orders.push_back(Order::Tell(ToAgent::Open(open)));
         }
-        let begun = self.run.begin(facts.as_ref());
+        let begun = self.run.begin(facts);
         self.orders.extend(begun);
         while let Err(fault) = self.work().await {
             let fault = contact::with_last_words(fault, &self.connection);

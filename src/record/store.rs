@@ -24,6 +24,8 @@ use crate::{
 pub struct Store {
     pub(super) connection: Connection,
     path: PathBuf,
+    /// The last entry that was written here.
+    written: Option<Witness>,
     /// The run that is being planned: a plan is not recorded.
     pub(super) planning: Option<RunId>,
 }
@@ -76,7 +78,7 @@ impl Store {
             Ok(connection)
         });
         let connection = connection.map_err(|error| trouble::fault("opening", path, &error))?;
-        Ok(Store { connection, path: path.to_owned(), planning: None })
+        Ok(Store { connection, path: path.to_owned(), written: None, planning: None })
     }
 
     /// Reads a file that nobody can be writing to. Only for stores without a write-ahead log beside them.
@@ -153,7 +155,14 @@ impl Store {
             _ => trouble::fault("writing", &self.path, &error),
         })?;
         // Without a head: why there is none.
-        head.map_or_else(|| self.head(), Ok)
+        let head = head.map_or_else(|| self.head(), Ok)?;
+        self.written = Some(head.clone());
+        Ok(head)
+    }
+
+    /// A head of the chain that covers all that was written here. Others may have appended since.
+    pub fn witness(&self) -> Result<Witness, Fault> {
+        self.written.clone().map_or_else(|| self.head(), Ok)
     }
 }
 
@@ -238,6 +247,19 @@ mod tests {
         assert!(fault.message.contains("the disk is full") && !fault.hints.is_empty(), "{fault:?}");
         assert!(kept.seq > 2);
         assert_eq!(store.head().unwrap(), kept);
+    }
+
+    #[test]
+    fn a_witness_covers_what_was_written_here() {
+        let (_folder, mut store) = store();
+        assert_eq!(store.witness().unwrap(), store.head().unwrap());
+        let own = store.append_all(&[note(1), note(2)]).unwrap();
+        assert_eq!((store.witness().unwrap(), store.head().unwrap()), (own.clone(), own.clone()));
+        Store::open(store.path()).unwrap().append(&note(3)).unwrap();
+        assert_eq!(store.witness().unwrap(), own);
+        assert_eq!(store.head().unwrap().seq, own.seq + 1);
+        store.append(&note(4)).unwrap();
+        assert_eq!(store.witness().unwrap(), store.head().unwrap());
     }
 
     #[test]

@@ -36,7 +36,7 @@ use crate::{
     },
 };
 
-pub use scope::{PLACES, Pending, RenderHalt, Scope};
+pub use scope::{FactSheet, PLACES, Pending, RenderHalt, Scope};
 pub use vars::{VarLayer, Vars};
 
 /// Renders everything of one runbook. Templates are compiled once; a rendering has bounded fuel and output.

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, LazyLock, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -33,6 +33,9 @@ use crate::{
 /// The named places, in which values that are no variables live. No variable can have such a name.
 pub const PLACES: [&str; 6] = ["params", "host", "groups", "facts", "steps", "item"];
 
+/// What is known of a host, made when something asks for it: few templates do.
+pub type FactSheet = LazyLock<Arc<Data>, Box<dyn FnOnce() -> Arc<Data> + Send>>;
+
 /// What templates and expressions see, each in its named place. Cloning one is cheap.
 ///
 /// Variables are rendered when something asks for them, in this very scope. So one that needs facts halts only what
@@ -48,7 +51,7 @@ pub struct Scope {
     /// `groups.*`: lists of host names, as the inventory has them.
     pub groups: Arc<Inventory>,
     /// `facts.*`; `None` while the host has not said them.
-    pub facts: Option<Arc<Data>>,
+    pub facts: Option<Arc<FactSheet>>,
     /// `steps.<id>.*`; a step that is declared but has no result yet is `None`.
     pub steps: BTreeMap<String, Option<Arc<Data>>>,
     /// `item` inside a loop.
@@ -238,7 +241,7 @@ impl Object for Root {
             "host" => Some(Value::from_object(Keyed(scope.host.clone()))),
             "groups" => Some(Value::from_object(Groups(scope.groups.clone()))),
             "facts" => Some(match &scope.facts {
-                Some(facts) => Value::from_object(Keyed(facts.clone())),
+                Some(facts) => Value::from_object(Keyed(Arc::clone(facts))),
                 None => self.shared.raise(RenderHalt::Pending(Pending::Facts)),
             }),
             "steps" => Some(Value::from_object(Results(self.shared.clone()))),

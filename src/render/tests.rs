@@ -44,7 +44,9 @@ fn scope() -> Scope {
             groups: BTreeMap::from([("web".into(), vec!["web1".into(), "web2".into()])]),
             ..Inventory::default()
         }),
-        facts: Some(Arc::new(json!({"distribution": "debian", "cpus": 2, "evil": "{{ params.version }}"}))),
+        facts: Some(Arc::new(FactSheet::new(Box::new(|| {
+            Arc::new(json!({"distribution": "debian", "cpus": 2, "evil": "{{ params.version }}"}))
+        })))),
         steps: BTreeMap::from([("build".into(), Some(Arc::new(json!({"changed": true})))), ("later".into(), None)]),
         ..Scope::default()
     }
