@@ -2,10 +2,7 @@
 //! them are back. Nobody knows what has been told of the new files by then; a machine that came up again has started its
 //! services with them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::Write,
-};
+use std::{collections::BTreeMap, io::Write};
 
 use crate::{
     agent::{
@@ -57,12 +54,12 @@ impl<W: Write> WayBack<'_, W> {
     pub(super) fn wake(&mut self, settled: &mut Settled) {
         let WayOfHandlers { acts, notified_by } = self.journal.handlers().clone();
         let entries = self.journal.entries();
-        let begun: BTreeSet<u32> = entries.iter().map(|(entry, _)| entry.task.step).collect();
+        let begun = |step: &u32| entries.iter().any(|(entry, _)| entry.task.step == *step);
         let undone = entries.iter().filter(|(_, status)| matches!(status, Status::Undone(Undone::Undone)));
         let mut due: BTreeMap<u32, Entry> = BTreeMap::new();
         for (entry, _) in undone {
             let notified = notified_by.get(&entry.task.step).into_iter().flatten();
-            notified.filter(|step| !begun.contains(step)).for_each(|step| {
+            notified.filter(|step| !begun(step)).for_each(|step| {
                 due.entry(*step).or_insert_with(|| entry.clone());
             });
         }

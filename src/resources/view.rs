@@ -271,7 +271,7 @@ impl View for HostView<'_> {
                 found.push(child.clone());
             }
         }
-        found.sort();
+        found.sort_unstable();
         Ok(found)
     }
 
@@ -315,7 +315,7 @@ impl View for HostView<'_> {
     fn staged_states(&self, family: &str) -> Vec<(Resource, State)> {
         let of_family = self.overlay.states.iter().filter(|(resource, _)| resource.family() == family);
         let mut found: Vec<_> = of_family.map(|(resource, state)| (resource.clone(), state.clone())).collect();
-        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         found
     }
 }

@@ -88,7 +88,7 @@ impl Probe {
         for entry in fs::read_dir(self.locate(path))? {
             found.push(ByteText::from(path.as_path().join(entry?.file_name())));
         }
-        found.sort();
+        found.sort_unstable();
         Ok(found)
     }
 

@@ -4,7 +4,7 @@ mod accounts;
 
 use std::{
     fs, io,
-    io::{Read, Seek},
+    io::{Read, Seek, Write},
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
 };
@@ -278,10 +278,15 @@ impl<'journal> Tools<'journal> {
     fn copy(&self, entry: &Entry, content: &Content, to: &mut fs::File) -> io::Result<()> {
         match self.blobs.sent(content).filter(|_| !self.back) {
             None => copy_checked(self.content(entry, content)?, to, content),
-            Some(path) => match io::copy(&mut fs::File::open(path)?, to)? {
-                bytes if bytes == content.bytes => Ok(()),
-                bytes => Err(io::Error::other(format!("{bytes} of its {} bytes are there", content.bytes))),
-            },
+            Some(path) => {
+                let (mut from, mut buffer) = (fs::File::open(path)?, vec![0u8; 128 * 1024]);
+                loop {
+                    match from.read(&mut buffer)? {
+                        0 => return Ok(()),
+                        count => to.write_all(&buffer[..count])?,
+                    }
+                }
+            }
         }
     }
 

@@ -61,7 +61,9 @@ impl Found {
         self.text("mode", &mode(old.mode), &mode(new.mode));
         self.text("owner", &old.uid, &new.uid);
         self.text("group", &old.gid, &new.gid);
-        let names: BTreeSet<&ByteText> = old.xattrs.keys().chain(new.xattrs.keys()).collect();
+        let mut names = BTreeSet::new();
+        // One by one: collecting them sorts them first, by a sort of their own.
+        names.extend(old.xattrs.keys().chain(new.xattrs.keys()));
         for name in names {
             let (before, after) = (old.xattrs.get(name), new.xattrs.get(name));
             if before != after {

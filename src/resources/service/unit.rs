@@ -55,7 +55,8 @@ impl Unit {
     }
 
     fn parse(text: &str) -> Unit {
-        let properties: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
+        let mut properties: BTreeMap<&str, &str> = BTreeMap::new();
+        properties.extend(text.lines().filter_map(|line| line.split_once('=')));
         let value = |name: &str| properties.get(name).copied().unwrap_or_default();
         let word = |name: &str| value(name).chars().take(300).collect::<String>();
         Unit {

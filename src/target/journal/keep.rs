@@ -87,7 +87,7 @@ pub(super) fn collect(root: &Path, runs: &Path) -> io::Result<()> {
     }
     let (keep, now) = (Keep::of(root), SystemTime::now());
     for mut runs in [whole, gone_back] {
-        runs.sort();
+        runs.sort_unstable();
         keep.surplus(&runs, now).try_for_each(|path| fault!("store.collect", io).and_then(|()| remove_tree(path)))?;
     }
     Ok(())

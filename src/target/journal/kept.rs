@@ -87,7 +87,7 @@ impl Store {
         let doing = || JournalFault::io(format!("looking for settled runs in {}", self.runs().display()));
         let (mut found, mut unread) = (Vec::new(), Vec::new());
         let mut runs = self.settled_runs().map_err(doing())?;
-        runs.sort();
+        runs.sort_unstable();
         for run in runs {
             match read_story(&self.runs().join(run.as_str())) {
                 Ok(Some(Story { undoes: Some(undone), closed: Some(outcome), .. })) => {

@@ -287,7 +287,7 @@ impl Store {
             let run = entry.file_name().to_str().and_then(|name| name.strip_suffix(OPEN)?.parse::<RunId>().ok());
             found.extend(run.map(|_| entry.path()));
         }
-        found.sort();
+        found.sort_unstable();
         Ok(found)
     }
 
