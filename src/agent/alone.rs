@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     agent::{Machine, serve::Run, voice::Voice},
+    base::point::fault,
     model::{
         event::{Counts, HostOutcome},
         ids::{RunId, TaskNo},
@@ -44,11 +45,14 @@ impl<W: Write> Run<'_, W> {
     pub(super) fn wait_alone(&self) -> Waited {
         let running = self.machine.probe.running();
         let Some(journal) = self.journal.as_ref().filter(|journal| journal.is_begun()) else { return Waited::InVain };
+        fault!("alone.waits");
         loop {
             if self.machine.store.is_claimed(journal.run()) {
+                fault!("alone.taken_over");
                 return Waited::TakenOver;
             }
             if running.alone_until().is_none_or(|until| Instant::now() >= until) {
+                fault!("alone.over");
                 return Waited::InVain;
             }
             thread::sleep(GLANCE);
@@ -70,6 +74,7 @@ impl<W: Write> Run<'_, W> {
             Ok(token) => {
                 voice.say(FromAgent::Token { no, token: token.clone() });
                 voice.finish();
+                fault!("alone.token");
                 Switch { token, limit: Duration::from_millis(within_ms.into()) }
             }
             // Without a token it cannot be confirmed, and goes back.
@@ -87,9 +92,11 @@ impl<W: Write> Run<'_, W> {
             return Ok(());
         }
         self.voice.finish();
+        fault!("alone.awaits");
         let until = Instant::now() + limit;
         while Instant::now() < until {
             if self.machine.store.is_confirmed(&token) {
+                fault!("alone.confirmed");
                 return Ok(());
             }
             let running = self.machine.probe.running();
@@ -101,6 +108,7 @@ impl<W: Write> Run<'_, W> {
             }
             thread::sleep(GLANCE);
         }
+        fault!("alone.late");
         Err(format!("it was not confirmed over a new connection within {} s", limit.as_secs_f32()))
     }
 }
@@ -108,6 +116,7 @@ impl<W: Write> Run<'_, W> {
 /// Confirms a run that another agent holds, and says how it ended, or that it goes on behind a step.
 pub(super) fn confirm<W: Write>(machine: &Machine, voice: &mut Voice<W>, run: &RunId, token: &str, of_step: bool) {
     let given = machine.store.confirm(token);
+    fault!("alone.asked");
     let (outcome, message) = match given.and_then(|()| settled(machine, run, of_step)) {
         Ok(Some(HostOutcome::Succeeded)) => (HostOutcome::Succeeded, None),
         Ok(Some(outcome)) => (outcome, Some("the host has put the run back by itself".to_owned())),

@@ -15,8 +15,11 @@ use crate::{
 
 /// Settles what was left open when the machine went down. The error says what is left.
 pub(super) fn at_boot(machine: &Machine) -> std::io::Result<()> {
+    fault!("boot.begun");
     let closed = settled(machine, Settle::Back);
+    fault!("boot.settled");
     machine.store.forget_boot().map_err(std::io::Error::other)?;
+    fault!("boot.forgotten");
     match closed.outcome {
         HostOutcome::Succeeded | HostOutcome::RolledBack => Ok(()),
         _ => Err(std::io::Error::other(closed.message.unwrap_or_default())),

@@ -6,7 +6,8 @@
 //! fsync beside it. `build.rs` lists all of them in [`POINTS`].
 //!
 //! `ROLLBOOK_FAULT=point:nth:action` plans a fault (`0` for each time), `ROLLBOOK_FAULT=trace` none; the file
-//! `ROLLBOOK_FAULT_LOG` gets the name of each point that is passed, or the plan when it fires.
+//! `ROLLBOOK_FAULT_LOG` gets the name of each point that is passed, or the plan when it fires. On a host of its own, whose
+//! programs get no such variables, the file `/etc/rollbook-fault` says the same, and `/etc/rollbook-fault.log` gets it.
 
 #[cfg(not(feature = "faults"))]
 macro_rules! fault {
@@ -44,7 +45,7 @@ pub(crate) use armed::{io, pass, sync};
 mod armed {
     use std::{
         env,
-        fs::OpenOptions,
+        fs::{self, OpenOptions},
         io::{Error, Result, Write},
         sync::{
             OnceLock,
@@ -92,6 +93,9 @@ mod armed {
         Planned(Plan),
     }
 
+    /// What stands for the variables where there are none.
+    const PLAN: &str = "/etc/rollbook-fault";
+
     /// The place of a plan that fires each time.
     const EVERY: u32 = 0;
 
@@ -101,10 +105,11 @@ mod armed {
     /// What this process was told to do.
     fn order() -> &'static Order {
         static ORDER: OnceLock<Order> = OnceLock::new();
-        ORDER.get_or_init(|| match env::var("ROLLBOOK_FAULT") {
+        let told = || env::var("ROLLBOOK_FAULT").or_else(|_| fs::read_to_string(PLAN));
+        ORDER.get_or_init(|| match told().as_deref().map(str::trim) {
             Err(_) => Order::Nothing,
-            Ok(text) if text == "trace" => Order::Trace,
-            Ok(text) => Order::Planned(parse(&text).unwrap_or_else(|| panic!("ROLLBOOK_FAULT={text} is no plan"))),
+            Ok("trace") => Order::Trace,
+            Ok(text) => Order::Planned(parse(text).unwrap_or_else(|| panic!("ROLLBOOK_FAULT={text} is no plan"))),
         })
     }
 
@@ -172,7 +177,7 @@ mod armed {
 
     /// Says in the log what has been reached.
     fn note(line: &str) {
-        let path = env::var_os("ROLLBOOK_FAULT_LOG").expect("a plan comes with ROLLBOOK_FAULT_LOG");
+        let path = env::var_os("ROLLBOOK_FAULT_LOG").unwrap_or_else(|| format!("{PLAN}.log").into());
         let mut log =
             OpenOptions::new().append(true).create(true).open(path).expect("the log of faults can be written");
         log.write_all(format!("{line}\n").as_bytes()).expect("the log of faults can be written");

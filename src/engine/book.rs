@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    base::{Fault, Timestamp},
+    base::{Fault, Timestamp, point::fault},
     engine::gate::{self, Stop},
     model::{
         event::{Event, Sink, Stamped},
@@ -88,6 +88,7 @@ impl Book {
     }
 
     fn take(&mut self, events: &[Stamped], halt: &Halt) {
+        fault!("record.append");
         if let Some(ledger) = &mut self.ledger
             && let Err(fault) = ledger.take_all(events)
         {
@@ -100,6 +101,7 @@ impl Book {
                 first
             });
         }
+        fault!("record.kept");
         self.watchers.retain_mut(|watcher| watcher.take_all(events).is_ok());
     }
 }

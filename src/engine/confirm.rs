@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
-    base::{Fault, FaultKind},
+    base::{Fault, FaultKind, point::fault},
     engine::{job::Job, line::Line},
     model::{
         event::HostOutcome,
@@ -84,11 +84,13 @@ fn elsewhere(job: &Job, host: &Host, scope: &Scope, asked: &Confirm) -> Result<H
 }
 
 async fn attempt(job: &Job, host: &Host, word: &ToAgent) -> Result<Closed, Fault> {
+    fault!("confirm.tries");
     let settings = Settings { shared: Shared::default(), ..job.settings.clone() };
     let mut connection = transport::connect(host, &settings).await?;
     let whom = host.connection.become_user.as_ref().unwrap_or(&job.runbook.become_user);
     let mut line = Line::new(connection.agent(whom).await?);
     line.hello(settings.connect_timeout).await?;
+    fault!("confirm.reached");
     line.push(word);
     let closed = loop {
         match line.next_message()? {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
-    base::Fault,
+    base::{Fault, point::fault},
     engine::{book::Events, ending::HostEnd, line::Line},
     model::{
         event::{Event, HostConnected},
@@ -60,6 +60,7 @@ pub(super) async fn reach(
         let hello = line.hello(settings.connect_timeout).await;
         agent = Some((line, hello.map_err(|fault| with_last_words(fault, &connection))?));
     }
+    fault!("run.connected");
     let hello = agent.as_ref().map(|(_, hello)| &**hello);
     events.tell(Event::HostConnected(connected(host, &connection, hello, installed, asked))).await;
     Ok(Reached { connection, agent })

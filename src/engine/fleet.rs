@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    base::{Fault, FaultKind},
+    base::{Fault, FaultKind, point::fault},
     engine::{
         batch::Batch,
         book::Events,
@@ -43,6 +43,7 @@ pub async fn run(job: Arc<Job>, opened: RunOpened, events: Events, halt: Halted)
     let started = Instant::now();
     events.tell(Event::RunOpened(Box::new(opened))).await;
     let _on_record = events.head().await;
+    fault!("run.opened");
     let turns = Arc::new(Semaphore::new(job.forks));
     let mut fleet = Fleet { job, events: events.clone(), halt, turns, ended: BTreeMap::new(), failed: 0 };
     fleet.all_batches().await;
@@ -53,9 +54,11 @@ pub async fn run(job: Arc<Job>, opened: RunOpened, events: Events, halt: Halted)
 pub(super) async fn close(hosts: BTreeMap<HostName, HostEnd>, events: &Events, started: Instant) -> RunEnd {
     let end = sum_up(hosts);
     let by_outcome = by_outcome(&end.hosts);
+    fault!("run.closing");
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     events.tell(Event::RunClosed { outcome: end.outcome, hosts: by_outcome, counts: end.counts, took_ms }).await;
     let _on_record = events.head().await;
+    fault!("run.closed");
     end
 }
 

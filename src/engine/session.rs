@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::{
-    base::Fault,
+    base::{Fault, point::fault},
     engine::{
         book::Events,
         confirm::{self, Confirming},
@@ -140,6 +140,7 @@ impl Session {
     async fn run(mut self, facts: Option<Facts>) -> HostEnd {
         // Waiting for the head means that this host is on record before anything is done to it.
         let witness = self.events.head().await;
+        fault!("run.opens");
         if self.line.is_some() {
             let open = Open {
                 bid: self.job.bid(self.run.host()),
@@ -297,6 +298,7 @@ impl Session {
                 }
                 Some(Order::Close) => {
                     let witness = self.events.head().await;
+                    fault!("run.closes");
                     self.push(&ToAgent::Close { witness: witness.filter(|_| self.job.mode == Mode::Apply) });
                     if self.run.has_changed() {
                         self.confirm(None);

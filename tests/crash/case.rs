@@ -146,9 +146,9 @@ pub(crate) struct Suite<'g> {
 impl<'g> Suite<'g> {
     /// Plays everything once without a fault.
     pub(crate) fn prepare(ground: &'g Ground) -> Suite<'g> {
-        let is_root = rustix::process::geteuid().is_root();
+        let left_out = Scenario::left_out();
         let playable = |(at, scenario): (usize, &'static Scenario)| {
-            (is_root || !scenario.needs_root).then(|| (at, reference(ground, scenario)))
+            (!left_out.contains(&scenario.name)).then(|| (at, reference(ground, scenario)))
         };
         let references = Scenario::ALL.iter().enumerate().filter_map(playable).collect();
         let mut suite = Suite { ground, references, recoveries: Vec::new(), left: None };

@@ -42,12 +42,20 @@ fn main() -> ExitCode {
     if wanted.is_empty() {
         cases = sample.of(cases);
     }
-    let (missed, pairs) = sample::missed(&cases);
+    let (mut missed, pairs) = sample::missed(&cases);
+    let left_out = scenario::Scenario::left_out();
+    if !left_out.is_empty() {
+        let all = missed.len();
+        missed.retain(|(point, _)| !scenario::Scenario::ROOTS_POINTS.contains(point));
+        let count = all - missed.len();
+        println!("crash: left out: {} and {count} points x faults of theirs; they need root", left_out.join(", "));
+    }
     let mut report = pool::run(&suite, &cases);
     if syscall::can_trace() && (wanted.is_empty() || wanted.iter().any(|part| part.starts_with("power"))) {
         report.add(power::play(&ground, &sample));
     }
-    println!("crash: {} of {pairs} points x faults", pairs - missed.len());
+    println!("crash: {} of {pairs} points x faults", sample::met(&cases));
     println!("crash: chosen by {}", sample.text());
-    report.tell(if wanted.is_empty() { &missed } else { &[] })
+    let missed = missed.iter().map(|(point, act)| format!("{point} x {act:?}"));
+    report.tell(&missed.filter(|_| wanted.is_empty()).collect::<Vec<_>>())
 }

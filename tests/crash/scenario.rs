@@ -129,6 +129,23 @@ impl Scenario {
         },
     ];
 
+    /// Points that only scenarios pass which need root.
+    pub(crate) const ROOTS_POINTS: [&str; 7] = [
+        "image.copied",
+        "image.copy",
+        "tools.in_place",
+        "tools.in_place_cut",
+        "tools.in_place_sync",
+        "tools.in_place_written",
+        "tools.link_owner",
+    ];
+
+    /// Those that cannot be played here.
+    pub(crate) fn left_out() -> Vec<&'static str> {
+        let is_root = rustix::process::geteuid().is_root();
+        Scenario::ALL.iter().filter(|scenario| scenario.needs_root && !is_root).map(|scenario| scenario.name).collect()
+    }
+
     /// What the controller sends, to the last byte.
     pub(crate) fn lines(&self, host: &Host<'_>) -> Lines {
         let mut lines = Lines::default().with(&open(1, Mode::Apply, self));

@@ -9,7 +9,10 @@ use std::{
 };
 
 use regex::Regex;
-use rollbook::{model::event::Stamped, record::Store};
+use rollbook::{
+    model::event::Stamped,
+    record::{RunFilter, Store},
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Host, Kind, until};
@@ -48,6 +51,13 @@ impl<'a> Controller<'a> {
     pub(crate) fn where_is(mut self, variable: &str, value: &str) -> Self {
         self.environment.push((variable.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Any other command of the program, with a variable less.
+    pub(crate) fn rollbook_without(&self, variable: &str, words: &[&str]) -> Run {
+        let mut command = self.command();
+        command.env_remove(variable).args(words);
+        Running::of(command).wait()
     }
 
     /// A file of its folder.
@@ -107,6 +117,14 @@ impl<'a> Controller<'a> {
             .env_remove("SSH_AUTH_SOCK")
             .envs(self.environment.iter().map(|(variable, value)| (variable, value)));
         command
+    }
+
+    /// What the record has of the first run of a runbook, if there is one.
+    pub(crate) fn events_of_first(&self, runbook: &str) -> Vec<Stamped> {
+        let store = Store::open_read_only(&self.path("record.db")).unwrap();
+        let runs = store.runs(&RunFilter::default()).unwrap().runs;
+        let found = runs.iter().rev().find(|run| run.opened.runbook.name == runbook);
+        found.map(|run| store.events_of(&run.run).unwrap()).unwrap_or_default()
     }
 
     /// What the record has of a run: `2`, or an id.

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    base::{Fault, FaultKind, Secret},
+    base::{Fault, FaultKind, Secret, point::fault},
     model::inventory::Become,
     transport::{ASK_BECOME, AgentPipe, Connection, Fate, LineFault, aside, channel::Channel, unreachable},
     wire::message::HELLO_MAGIC,
@@ -29,6 +29,9 @@ use script::{MISSING, NOWHERE, Plain, READY, STORED, Script};
 
 /// How long putting the agent there may take.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Bytes of the program that are written at once.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// Bytes of an answer to an installation that are read.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
@@ -92,14 +95,19 @@ async fn install(
         Err(NotStarted::Over(fault) | NotStarted::HungUp(fault)) => return Err(nowhere(connection).unwrap_or(*fault)),
         Err(NotStarted::Missing(_)) => return Err(wordless()),
     };
+    fault!("bootstrap.ready");
     let sent = timeout(INSTALL_TIMEOUT, async {
-        channel.stdin.write_all(bytes).await?;
+        for piece in bytes.chunks(PIECE_BYTES) {
+            fault!("bootstrap.piece");
+            channel.stdin.write_all(piece).await?;
+        }
         channel.stdin.shutdown().await?;
         let mut answer = Vec::new();
         (&mut channel.stdout).take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
         Ok::<_, std::io::Error>(answer.windows(STORED.len()).any(|window| window == STORED))
     });
     let outcome = sent.await;
+    fault!("bootstrap.stored");
     let _its_words_are_read = channel.ending().await;
     let fault = with_words(unreachable("the agent cannot be put on the target"), connection);
     match outcome {
