@@ -40,6 +40,11 @@ const STEPS: &str = "steps:
     undo: [sh, -c, 'echo undo >>/etc/deeds; rm -f /srv/made']
 ";
 
+/// On hosts with systemd also these: a package that is new, and its service.
+const WITH_SYSTEMD: &str = "  - package: {name: rbdemo}
+  - service: {name: rbdemo, state: started, enabled: true}
+";
+
 /// And this fails.
 const FAILING: &str = "  - command: \"false\"\n    undo: \"true\"\n";
 
@@ -90,7 +95,8 @@ impl<'h> Stage<'h> {
         let controller = Controller::of(&hosts);
         let before = hosts.map(|host| {
             host.wipe();
-            host.sh("echo old >/etc/app.conf");
+            let lists = if host.kind == Kind::Systemd { "; apt-get -qq update" } else { "" };
+            host.sh(&format!("echo old >/etc/app.conf{lists}"));
             picture(host)
         });
         Stage { hosts, controller, before, began }
@@ -103,7 +109,8 @@ impl<'h> Stage<'h> {
 
     fn start_with(&self, strategy: &str, more: &str) -> Running {
         let path = self.controller.path("points.yml");
-        fs::write(&path, format!("runbook: Points\nhosts: all\nstrategy: {{{strategy}}}\n{STEPS}{more}")).unwrap();
+        let steps = if self.hosts[0].kind == Kind::Systemd { [STEPS, WITH_SYSTEMD].concat() } else { STEPS.to_owned() };
+        fs::write(&path, format!("runbook: Points\nhosts: all\nstrategy: {{{strategy}}}\n{steps}{more}")).unwrap();
         self.controller.start("apply", path, &["--yes"])
     }
 
@@ -166,8 +173,18 @@ impl<'h> Stage<'h> {
 
 /// What stands on a host of all that a run may touch, by the host's own tools.
 fn picture(host: &Host) -> String {
-    host.sh("cd / && find etc/app.conf srv -exec stat -c '%n %F %a %u %s' {} + | grep -v '^srv directory' | sort; \
-             cat etc/app.conf srv/tree/a/leaf 2>/dev/null || true")
+    let packages = match host.kind {
+        Kind::Systemd => {
+            "dpkg --audit; dpkg-query -W -f '${Package} ${Version} ${Status}\\n' 'rb*' 2>/dev/null | grep -v not-installed || true; \
+             find /etc/rbdemo /usr/bin/rbdemod /etc/systemd/system -name '*rb*' -printf '%p %l\\n' 2>/dev/null | sort; \
+             systemctl show -p UnitFileState,ActiveState,LoadState rbdemo; "
+        }
+        _ => "",
+    };
+    host.sh(&format!(
+        "{packages}cd / && find etc/app.conf srv -not -path 'srv/repo*' -exec stat -c '%n %F %a %u %s' {{}} + | \
+         grep -v '^srv directory' | sort; cat etc/app.conf srv/tree/a/leaf 2>/dev/null || true"
+    ))
 }
 
 struct Whole {
@@ -197,7 +214,7 @@ fn whole(host: &Host, before: &str) -> Result<Whole, String> {
         ));
     }
     let left = host.sh(
-        "find / -xdev -name '.rollbook-*' -o -xdev -path '/var/lib/rollbook/runs/*.open' -o -xdev -name rollbook-settle; \
+        "find / -xdev -name '.rollbook-*' -o -xdev -path '/var/lib/rollbook/runs/*.open' -o -xdev -name 'rollbook-settle*'; \
          ps -eo args 2>/dev/null | grep '[a]gent-' || true",
     );
     match left.trim().is_empty() {
@@ -347,8 +364,8 @@ fn play_of_an_agent(pair: [&Host; 2], point: &str, way: Way) -> Result<(), Strin
     stage.judge(code)
 }
 
-fn pairs() -> Vec<[Host; 2]> {
-    (0..PAIRS).map(|_| hosts(Kind::Light, 2).try_into().unwrap_or_else(|_| unreachable!("two"))).collect()
+fn pairs(kind: Kind, count: usize) -> Vec<[Host; 2]> {
+    (0..count).map(|_| hosts(kind, 2).try_into().unwrap_or_else(|_| unreachable!("two"))).collect()
 }
 
 /// Plays cases on all pairs; how many, and what was wrong.
@@ -378,7 +395,7 @@ fn points_of(parts: &[&str]) -> BTreeSet<&'static str> {
 #[test]
 #[ignore = "needs the fleet: tests/run"]
 fn at_each_point_of_the_controller_and_of_agents_without_one() {
-    let pairs = pairs();
+    let pairs = pairs(Kind::Light, PAIRS);
     let counts = trace([&pairs[0][0], &pairs[0][1]]);
     let passed: BTreeSet<&str> = counts.keys().map(String::as_str).collect();
     assert_eq!(passed, points_of(&CONTROLLERS), "a run passes all of them");
@@ -395,5 +412,22 @@ fn at_each_point_of_the_controller_and_of_agents_without_one() {
         cases.len() + AGENTS.len(),
         failures.len()
     );
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn with_a_package_and_a_service_too() {
+    let pairs = pairs(Kind::Systemd, 2);
+    let mut cases = Vec::new();
+    for (point, nth) in [("record.append", 3), ("confirm.reached", 2), ("run.closes", 2)] {
+        let case = |act, fails| Case { point: point.to_owned(), nth, act, fails };
+        cases.extend(ACTS.map(|act| case(act, false)).into_iter().filter(|case| case.act != Act::Pause));
+        if point == "record.append" {
+            cases.push(case(Act::Both, true));
+        }
+    }
+    let failures = play_all(&pairs, &cases, play);
+    println!("points: with a package and a service: {} cases, {} failed", cases.len(), failures.len());
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
