@@ -1,7 +1,10 @@
 //! The cases: which scenario, which fault where, what comes then.
 
+mod frame;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use frame::Garble;
 use rollbook::{
     base::point::{POINTS, PointKind},
     model::event::{HostOutcome, Undone},
@@ -80,6 +83,8 @@ enum Kind {
     Left(Plan, Plan),
     /// So many bytes reach the agent; then the line is cut.
     Cut(usize),
+    /// A frame does not come as it was sent.
+    Frame(Garble, usize),
     /// The agent is killed as it enters a system call for the nth time.
     Syscall(String, u32),
 }
@@ -102,6 +107,7 @@ impl Case {
             Kind::Recovery(first, second) => format!("recovery {own} {} then {}", told(first), told(second)),
             Kind::Left(first, second) => format!("left {own} {} then {}", told(first), told(second)),
             Kind::Cut(bytes) => format!("cut {own} {bytes}"),
+            Kind::Frame(garble, nth) => format!("frame {own} {nth} {garble:?}"),
             Kind::Syscall(call, nth) => format!("syscall {own} {call}:{nth}"),
         };
         Case { name, scenario, kind }
@@ -115,20 +121,21 @@ impl Case {
             Kind::Recovery(_, plan) => format!("faults in a recovery: {:?}", plan.act),
             Kind::Left(_, plan) => format!("faults where all is left as it is: {:?}", plan.act),
             Kind::Cut(_) => "cuts of the line".into(),
+            Kind::Frame(garble, _) => format!("frames: {garble:?}"),
             Kind::Syscall(..) => "kills at system calls".into(),
         }
     }
 
     /// Whether it is played in any case.
     pub(crate) fn is_due(&self) -> bool {
-        matches!(self.kind, Kind::Syscall(..))
+        matches!(self.kind, Kind::Syscall(..) | Kind::Frame(..))
     }
 
     /// The point that it is about, and what happens there.
     pub(crate) fn fault(&self) -> Option<(&str, Act)> {
         match &self.kind {
             Kind::Run(plan) | Kind::Recovery(_, plan) | Kind::Left(_, plan) => Some((&plan.point, plan.act)),
-            Kind::Drift(_) | Kind::Cut(_) | Kind::Syscall(..) => None,
+            Kind::Drift(_) | Kind::Cut(_) | Kind::Frame(..) | Kind::Syscall(..) => None,
         }
     }
 }
@@ -295,6 +302,7 @@ impl<'g> Suite<'g> {
                 left(&judge, &host)
             }
             Kind::Syscall(call, nth) => self.killed_at(&judge, call, *nth),
+            Kind::Frame(garble, nth) => self.garbled(&judge, *garble, *nth),
             Kind::Cut(bytes) => {
                 let agent = host.start(scenario, None);
                 let mut lines = scenario.lines(&host).0;

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     let mut cases = suite.first_level();
     cases.extend(suite.second_level());
     cases.extend(suite.cuts());
+    cases.extend(suite.frames());
     if syscall::can_trace() {
         cases.extend(suite.syscalls());
     } else {
