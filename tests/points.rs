@@ -1,6 +1,6 @@
-//! Faults of the controller, and of agents that wait for one, on two hosts of a fleet: at each point of the controller's
-//! way through a run it is killed, stands still beyond its time, loses its lines, its agents are killed, or both are; and
-//! each host is judged by its own disk, past ssh and the agent. `tests/run points`.
+//! Faults of the controller, and of agents that wait for one, on two hosts of a fleet. At each point of the controller's way
+//! through a run it is killed, stands still beyond its time, loses its lines with a word or in silence, its agents are
+//! killed, or both are. Each host is judged by its own disk, past ssh and the agent. `tests/run points`.
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
 
@@ -61,9 +61,17 @@ enum Act {
     Reset,
     /// It stands still for longer than a host waits, and goes on.
     Pause,
+    /// The cables are pulled: what either side sends is lost in silence.
+    BlackHole,
+    /// What the hosts send is lost in silence.
+    OneWay,
 }
 
+/// What happens at each point.
 const ACTS: [Act; 5] = [Act::Kill, Act::Agents, Act::Both, Act::Reset, Act::Pause];
+
+/// Where silence begins, which takes its time to be noticed.
+const SILENT: [&str; 4] = ["run.opens", "record.append", "confirm.tries", "run.closes"];
 
 #[derive(Clone, Debug)]
 struct Case {
@@ -213,15 +221,29 @@ fn whole(host: &Host, before: &str) -> Result<Whole, String> {
             if is_after { "after" } else { "before" }
         ));
     }
-    let left = host.sh(
-        "find / -xdev -name '.rollbook-*' -o -xdev -path '/var/lib/rollbook/runs/*.open' -o -xdev -name 'rollbook-settle*'; \
-         ps -eo args 2>/dev/null | grep '[a]gent-' || true",
-    );
-    match left.trim().is_empty() {
-        true => Ok(Whole { is_after }),
-        false => Err(format!("left over: {left}")),
+    // An agent that had no run yet goes when its host has found that the line is dead.
+    let until = Instant::now() + Duration::from_secs(120);
+    loop {
+        let left = left_over(host);
+        if left.is_empty() {
+            return Ok(Whole { is_after });
+        }
+        if Instant::now() >= until {
+            return Err(format!("left over: {left}"));
+        }
+        thread::sleep(Duration::from_millis(200));
     }
 }
+
+fn left_over(host: &Host) -> String {
+    let script = "find / -xdev -name '.rollbook-*' -o -xdev -path '/var/lib/rollbook/runs/*.open' \
+                  -o -xdev -name 'rollbook-settle*'; ps -eo args 2>/dev/null | grep '[a]gent-' || true";
+    host.sh(script).trim().to_owned()
+}
+
+/// Nothing that the host sends leaves it.
+const MUTE: &str =
+    "nft add table inet mute; nft add chain inet mute out '{ type filter hook output priority 0; policy drop; }'";
 
 fn kill(host: &Host, pattern: &str) {
     host.sh(&format!("pkill -9 -f '{pattern}' || true"));
@@ -248,10 +270,18 @@ fn play(pair: [&Host; 2], case: &Case) -> Result<(), String> {
             match act {
                 Act::Agents => pair.iter().for_each(|host| kill(host, "[a]gent-")),
                 Act::Reset => pair.iter().for_each(|host| kill(host, "[s]shd: root")),
+                Act::BlackHole => pair.iter().for_each(|host| host.cut()),
+                Act::OneWay => pair.iter().for_each(|host| drop(host.sh(MUTE))),
                 _ => thread::sleep(Duration::from_secs(8)),
             }
             run.go_on();
-            run.wait().code()
+            let code = run.wait().code();
+            match act {
+                Act::BlackHole => pair.iter().for_each(|host| host.heal()),
+                Act::OneWay => pair.iter().for_each(|host| drop(host.sh("nft delete table inet mute"))),
+                _ => {}
+            }
+            code
         }
     };
     stage.judge(code).map_err(|why| format!("{why} (after {:?})", stage.began.elapsed()))
@@ -279,6 +309,9 @@ fn cases(counts: &BTreeMap<String, u32>) -> Vec<Case> {
             cases.extend(ACTS.map(|act| case(*nth, act, false)).into_iter().filter(|case| case.act != Act::Pause));
         }
         cases.push(case(moments[0], Act::Pause, false));
+        if SILENT.contains(&point.as_str()) {
+            cases.extend([Act::BlackHole, Act::OneWay].map(|act| case(moments[0], act, false)));
+        }
         cases.push(case(moments[0], Act::Both, true));
     }
     // A run that fails is neither closed so nor confirmed.
@@ -401,13 +434,16 @@ fn at_each_point_of_the_controller_and_of_agents_without_one() {
     assert_eq!(passed, points_of(&CONTROLLERS), "a run passes all of them");
     let agents: BTreeSet<&str> = AGENTS.iter().map(|(point, _)| *point).collect();
     assert_eq!(agents, points_of(&["alone.", "boot."]), "each has a way to it");
-    let cases = cases(&counts);
+    let mut cases = cases(&counts);
+    // The longest first.
+    cases.sort_by_key(|case| !matches!(case.act, Act::BlackHole | Act::OneWay | Act::Pause));
     let mut failures = play_all(&pairs, &cases, play);
     failures.extend(play_all(&pairs, &AGENTS, |pair, (point, way)| play_of_an_agent(pair, point, *way)));
     println!(
-        "points: {} of the controller x {} faults, {} of agents that are left alone: {} cases, {} failed",
+        "points: {} of the controller x {} faults, {} x silence, {} of agents that are left alone: {} cases, {} failed",
         counts.len(),
         ACTS.len(),
+        SILENT.len(),
         AGENTS.len(),
         cases.len() + AGENTS.len(),
         failures.len()
