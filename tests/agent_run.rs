@@ -238,7 +238,7 @@ fn a_lost_controller_ends_a_command_that_would_take_long() {
     controller.await_message(|message| matches!(message, FromAgent::Started(no) if no.step == 1));
     let started = Instant::now();
     controller.hang_up();
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(100));
     assert!(!host.has("file"));
 }
 

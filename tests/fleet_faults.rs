@@ -60,9 +60,8 @@ fn a_short_cut_is_no_matter() {
     let host = host(Kind::Light);
     let (_controller, run) = under_way(&host, 1);
     host.cut();
-    assert!(!host.answers(), "it is cut off");
+    assert!(host.is_silent(), "it is cut off");
     host.heal();
-    until("it is back", Duration::from_secs(30), || host.answers());
     let said = run.wait().ended(0);
     said.with("succeeded, 3 changed");
     assert_eq!(host.sh("cat /etc/app.conf"), "new");
@@ -74,7 +73,7 @@ fn a_host_that_is_cut_off_undoes_the_run_by_itself() {
     let host = host(Kind::Systemd);
     let (_controller, run) = under_way(&host, 1);
     host.cut();
-    assert!(!host.answers(), "it is cut off");
+    assert!(host.is_silent(), "it is cut off");
     let run = run.wait();
     assert!(run.took < Duration::from_secs(50), "silence is noticed, after {:?}", run.took);
     run.ended(9).with("UNKNOWN, the line was lost");
@@ -88,7 +87,7 @@ fn a_frozen_host_goes_on_where_it_was() {
     let host = host(Kind::Light);
     let (_controller, mut run) = under_way(&host, 1);
     host.freeze();
-    assert!(!host.answers(), "it stands still");
+    assert!(host.is_silent(), "it stands still");
     assert!(!run.is_over());
     host.thaw();
     run.wait().ended(0).with("succeeded, 3 changed");
@@ -101,8 +100,8 @@ fn a_frozen_host_does_not_hold_up_the_others() {
     frozen.freeze();
     let controller = Controller::of(&[&frozen, &other]);
     let runbook = controller.runbook("  - copy: {content: new, dest: /etc/app.conf}\n");
-    let run = controller.apply(runbook, &["--connect-timeout", "3"]);
-    assert!(run.took < Duration::from_secs(10), "{:?}", run.took);
+    let run = controller.apply(runbook, &["--connect-timeout", "15"]);
+    assert!(run.took < Duration::from_secs(40), "{:?}", run.took);
     run.ended(9).with(&format!("{}  UNREACHABLE", frozen.name));
     assert_eq!(other.sh("cat /etc/app.conf"), "new");
     frozen.thaw();
@@ -196,7 +195,7 @@ fn the_end_of_a_session_and_of_all_its_processes_is_survived() {
     until("logind has ended the session's processes", Duration::from_secs(30), || !runs(&host, "sleep 8"));
     assert!(runs(&host, "agent-"), "the agent waits for a controller");
     is_put_back(&host);
-    until("it has ended", Duration::from_secs(10), || !runs(&host, "agent-"));
+    until("it has ended", Duration::from_secs(30), || !runs(&host, "agent-"));
 }
 
 /// The host's agent knows that nobody is there any more.
@@ -272,7 +271,7 @@ fn a_firewall_that_locks_everybody_out_heals_itself() {
     let controller = Controller::of(&[&host]);
     let run = controller.apply(runbook(&controller, "Lock out", "confirm_within: 10s", LOCK_OUT), &[]);
     assert!(matches!(run.code(), Some(7 | 9)), "never 0 after a rollback: {:?}", run.code());
-    until("it answers again", Duration::from_secs(30), || host.answers());
+    until("it answers again", Duration::from_secs(60), || host.answers());
     assert_eq!(host.sh("cat /etc/app.conf; nft list tables"), "old\n");
     is_settled(&host);
 }
@@ -287,7 +286,7 @@ fn no_step_begins_behind_one_that_is_not_confirmed() {
     let locking = format!("{LOCK_OUT}    confirm_within: 5s\n{behind}");
     let run = controller.apply(runbook(&controller, "Lock out", "grace: 1s", &locking), &[]);
     assert!(matches!(run.code(), Some(7 | 9)), "never 0 after a rollback: {:?}", run.code());
-    until("it answers again", Duration::from_secs(30), || host.answers());
+    until("it answers again", Duration::from_secs(60), || host.answers());
     assert_eq!(host.sh("cat /etc/app.conf; nft list tables; ls /srv | grep went || true"), "old\n");
     is_settled(&host);
     // What does no harm is confirmed, and the run goes on behind it.
@@ -306,7 +305,7 @@ fn a_line_that_is_cut_before_the_run_is_confirmed_brings_it_back() {
     let host = host(Kind::Systemd);
     let (_controller, run) = under_way_with(&host, "confirm_within: 20s");
     host.cut();
-    assert!(!host.answers(), "it is cut off");
+    assert!(host.is_silent(), "it is cut off");
     // Nobody reaches it: it has nobody to ask.
     is_put_back(&host);
     is_settled(&host);

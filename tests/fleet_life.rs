@@ -121,7 +121,7 @@ fn nothing_is_left_of_a_fleet_that_is_down() {
     fleet.run(&["down"]);
 
     let left = |found: BTreeSet<_>, theirs: &BTreeSet<_>| found.intersection(theirs).count();
-    until("its processes are gone", Duration::from_secs(5), || left(processes(), &theirs) == 0);
+    until("its processes are gone", Duration::from_secs(30), || left(processes(), &theirs) == 0);
     // The number of a namespace that is gone is given again: to a host of another fleet, perhaps.
     let older = processes().intersection(&before_down).cloned().collect();
     assert_eq!(namespaces(&older).intersection(&their_namespaces).count(), 0, "a namespace is left");
@@ -142,7 +142,7 @@ fn a_fleet_goes_with_its_owner_however_that_ends() {
     assert!(theirs.len() > 3, "{theirs:?}");
     owner.kill().unwrap();
     owner.wait().unwrap();
-    until("the fleet is gone", Duration::from_secs(10), || {
+    until("the fleet is gone", Duration::from_secs(30), || {
         processes().is_disjoint(&theirs) && cgroups_of(&fleet).is_empty() && !fleet.state().exists()
     });
 }
@@ -195,19 +195,14 @@ fn a_reset_keeps_the_disk_and_a_wipe_does_not() {
 #[ignore = "needs the fleet: tests/run"]
 fn a_cut_is_silent_and_a_frozen_host_says_nothing() {
     let host = host(Kind::Light);
-    // Neither "refused" nor "no route": nothing comes at all.
-    let is_silent = |why: &str| {
-        let said = String::from_utf8_lossy(&host.ssh("root", "true").stderr).into_owned();
-        assert!(said.contains("timed out"), "{why}: {said}");
-    };
     host.cut();
-    is_silent("cut");
+    assert!(host.is_silent());
     host.heal();
-    until("it is back", Duration::from_secs(30), || host.answers());
+    assert!(host.answers());
     host.freeze();
-    is_silent("frozen");
+    assert!(host.is_silent());
     host.thaw();
-    until("it goes on", Duration::from_secs(30), || host.answers());
+    assert!(host.answers());
 }
 
 #[test]

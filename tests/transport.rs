@@ -236,15 +236,15 @@ async fn the_agent_is_put_there_once_whatever_a_login_prints() {
 #[tokio::test]
 #[ignore = "needs sshd: tests/run"]
 async fn a_login_that_runs_nothing_is_told() {
-    for (forced, reason) in [
-        ("/bin/true", "ends each command without a word"),
-        ("/bin/sh -c \"echo This account is not available >&2; exit 1\"", "This account is not available"),
-        ("/bin/sh -c \"kill -9 $$\"", "could not be started ("),
-        ("/bin/sleep 60", "nothing answered within 3 s"),
+    for (forced, limit_s, reason) in [
+        ("/bin/true", 30, "ends each command without a word"),
+        ("/bin/sh -c \"echo This account is not available >&2; exit 1\"", 30, "This account is not available"),
+        ("/bin/sh -c \"kill -9 $$\"", 30, "could not be started ("),
+        ("/bin/sleep 60", 6, "nothing answered within 6 s"),
     ] {
         let sshd = Sshd::start(&format!("ForceCommand {forced}"));
         for kind in [Transport::Ssh2, Transport::Openssh] {
-            let settings = Settings { connect_timeout: Duration::from_secs(3), ..settings() };
+            let settings = Settings { connect_timeout: Duration::from_secs(limit_s), ..settings() };
             let fault = agent(&sshd.as_host(kind), &settings).await.unwrap_err();
             assert!(told(&fault).contains(reason), "{kind:?}, {forced}: {}", told(&fault));
         }

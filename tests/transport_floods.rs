@@ -145,7 +145,7 @@ async fn servers_that_are_none_are_told_in_time() {
             "",
         ),
     ];
-    let settings = Settings { connect_timeout: Duration::from_secs(4), ..settings() };
+    let settings = Settings { connect_timeout: Duration::from_secs(8), ..settings() };
     let before_kib = resident_kib();
     let mut tries = JoinSet::new();
     for (case, port, reason) in cases {
@@ -163,7 +163,7 @@ async fn servers_that_are_none_are_told_in_time() {
     }
     for (case, reason, told, took) in tries.join_all().await {
         assert!(told.contains(reason) && told.contains("127.0.0.1"), "{case}: {told}");
-        assert!(took < Duration::from_secs(15), "{case} took {took:?}: {told}");
+        assert!(took < Duration::from_secs(30), "{case} took {took:?}: {told}");
     }
     let more_kib = resident_kib().saturating_sub(before_kib);
     assert!(more_kib < 16 * 1024, "{more_kib} KiB");

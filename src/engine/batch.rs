@@ -11,7 +11,7 @@ use crate::{
     engine::{
         book::Events,
         ending::HostEnd,
-        gate::{Gate, Halted, Stage},
+        gate::{self, Gate, Halted, Stage},
         job::Job,
         session,
     },
@@ -40,8 +40,9 @@ impl Batch {
         let mut running = JoinSet::new();
         for host in hosts {
             let (job, host, events, halt) = (Arc::clone(job), Arc::clone(host), events.clone(), halt.clone());
-            let gate = Gate { stage: told.clone(), reached: reach.clone(), turns: Arc::clone(turns) };
+            let (stage, reached, turn) = (told.clone(), reach.clone(), gate::queue(turns));
             running.spawn(async move {
+                let gate = Gate { stage, reached, turn: Some(turn.await) };
                 let end = session::run(Arc::clone(&job), Arc::clone(&host), events, halt, gate).await;
                 job.turnstiles.ended(&host.name);
                 (host.name.clone(), end)

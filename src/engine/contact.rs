@@ -6,7 +6,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     base::{Fault, point::fault},
-    engine::{book::Events, ending::HostEnd, line::Line},
+    engine::{book::Events, gate, line::Line},
     model::{
         event::{Event, HostConnected},
         facts::Facts,
@@ -22,16 +22,16 @@ pub(super) async fn each<W>(
     hosts: &[Arc<Host>],
     forks: usize,
     work: impl Fn(Arc<Host>) -> W,
-) -> BTreeMap<HostName, HostEnd>
+) -> BTreeMap<HostName, W::Output>
 where
-    W: Future<Output = HostEnd> + Send + 'static,
+    W: Future<Output: Send + 'static> + Send + 'static,
 {
     let turns = Arc::new(Semaphore::new(forks));
     let mut running = JoinSet::new();
     for host in hosts {
-        let (name, turns, work) = (host.name.clone(), Arc::clone(&turns), work(Arc::clone(host)));
+        let (name, turn, work) = (host.name.clone(), gate::queue(&turns), work(Arc::clone(host)));
         running.spawn(async move {
-            let _turn = turns.acquire().await.expect("the semaphore is never closed");
+            let _turn = turn.await;
             (name, work.await)
         });
     }

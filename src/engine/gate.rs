@@ -1,8 +1,14 @@
 //! Where a host waits for the others of its batch.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    task::unconstrained,
+};
 
 use crate::{base::Fault, model::ids::HostName};
 
@@ -71,13 +77,48 @@ pub fn verdict(stop: &Option<Stop>) -> Option<Verdict> {
     stop.as_ref().and_then(|stop| stop.verdict)
 }
 
+/// A place in the queue for a turn, taken by the call: hosts begin in the order of the calls, whichever of their tasks
+/// comes to run first.
+pub fn queue(turns: &Arc<Semaphore>) -> impl Future<Output = OwnedSemaphorePermit> + use<> {
+    let mut turn = Box::pin(unconstrained(Arc::clone(turns).acquire_owned()));
+    let first = turn.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    async move {
+        let turn = match first {
+            Poll::Ready(turn) => turn,
+            Poll::Pending => turn.await,
+        };
+        turn.expect("the semaphore is never closed")
+    }
+}
+
 /// A host's end of its batch.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Gate {
     /// What it is told.
     pub stage: watch::Receiver<Stage>,
     /// Where it says that it has done what it was told and waits.
     pub reached: mpsc::UnboundedSender<HostName>,
-    /// The turns of all hosts: it holds one while it works.
-    pub turns: Arc<Semaphore>,
+    /// Its turn, which it holds while it works, and not while it waits for others.
+    pub turn: Option<OwnedSemaphorePermit>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn turns_come_in_the_order_of_the_queue() {
+        let turns = Arc::new(Semaphore::new(1));
+        let (first, second, third) = (queue(&turns), queue(&turns), queue(&turns));
+        let last = tokio::spawn(third);
+        let next = tokio::spawn(second);
+        let first = first.await;
+        tokio::task::yield_now().await;
+        assert!(!next.is_finished() && !last.is_finished());
+        drop(first);
+        let second = next.await.unwrap();
+        assert!(!last.is_finished());
+        drop(second);
+        drop(last.await.unwrap());
+    }
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use crate::{
     base::{Fault, point::fault},
@@ -40,9 +40,8 @@ use crate::{
 /// Bytes that may wait to be written before more is made.
 const BACKLOG_BYTES: usize = 256 * 1024;
 
-/// Runs one host from connecting to its end, when its turn has come.
+/// Runs one host from connecting to its end, which has its turn.
 pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halted, mut gate: Gate) -> HostEnd {
-    let turn = Arc::clone(&gate.turns).acquire_owned().await.expect("the semaphore is never closed");
     let whom = job.needs_agent().then_some(&job.runbook.become_user);
     let reached = tokio::select! {
         biased;
@@ -76,7 +75,6 @@ pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halte
                 events,
                 halt,
                 gate,
-                turn: Some(turn),
                 connection,
                 line,
                 tokens: HashMap::new(),
@@ -118,8 +116,6 @@ struct Session {
     events: Events,
     halt: Halted,
     gate: Gate,
-    /// Given back when it waits for the others.
-    turn: Option<OwnedSemaphorePermit>,
     connection: Connection,
     line: Option<Line>,
     /// What the run, or a task of it, is to be confirmed with.
@@ -284,7 +280,7 @@ impl Session {
                 Some(Order::Tell(message)) => self.push(&message),
                 Some(Order::Enter(step)) => {
                     // Whoever is to go first must get a turn.
-                    self.turn = None;
+                    self.gate.turn = None;
                     let (job, host) = (Arc::clone(&self.job), self.run.host().clone());
                     self.entering = Some(Box::pin(async move { job.turnstiles.enter(step, &host).await }));
                 }
@@ -293,7 +289,7 @@ impl Session {
                     self.job.turnstiles.leave(step, self.run.host(), result);
                 }
                 Some(Order::Wait) => {
-                    self.turn = None;
+                    self.gate.turn = None;
                     let _nobody_asks_any_more = self.gate.reached.send(self.run.host().clone());
                 }
                 Some(Order::Close) => {

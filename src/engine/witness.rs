@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::{sync::Semaphore, task::JoinSet};
-
 use crate::{
     base::{Fault, FaultKind},
-    engine::line::Line,
+    engine::{contact, line::Line},
     model::{
         ids::HostName,
         inventory::{Become, Host},
@@ -20,19 +18,12 @@ pub type Testimony = (HostName, Result<Vec<Witness>, Fault>);
 
 /// Asks hosts, `forks` at a time. The answers come in the order of the hosts.
 pub async fn ask(hosts: &[Arc<Host>], settings: &Settings, forks: usize) -> Vec<Testimony> {
-    let turns = Arc::new(Semaphore::new(forks));
-    let mut asking = JoinSet::new();
-    for (at, host) in hosts.iter().enumerate() {
-        let (host, settings, turns) = (Arc::clone(host), settings.clone(), Arc::clone(&turns));
-        asking.spawn(async move {
-            let _turn = turns.acquire().await.expect("the semaphore is never closed");
-            let testimony = ask_one(&host, &settings).await;
-            (at, (host.name.clone(), testimony))
-        });
-    }
-    let mut testimonies = asking.join_all().await;
-    testimonies.sort_by_key(|(at, _)| *at);
-    testimonies.into_iter().map(|(_, testimony)| testimony).collect()
+    let said = contact::each(hosts, forks, |host| {
+        let settings = settings.clone();
+        async move { ask_one(&host, &settings).await }
+    });
+    let mut said = said.await;
+    hosts.iter().filter_map(|host| said.remove_entry(&host.name)).collect()
 }
 
 async fn ask_one(host: &Host, settings: &Settings) -> Result<Vec<Witness>, Fault> {

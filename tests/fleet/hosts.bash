@@ -155,7 +155,7 @@ _host() { # DEED NAME
     cut) ip link set "$name" down ;;
     heal) ip link set "$name" up && rm -f "$dir/greeted" && _wait_for "$name" ;;
     freeze) lxc-freeze -P $INSIDE/lxc -n "$name" ;;
-    thaw) lxc-unfreeze -P $INSIDE/lxc -n "$name" ;;
+    thaw) lxc-unfreeze -P $INSIDE/lxc -n "$name" && rm -f "$dir/greeted" && _wait_for "$name" ;;
     reset) _stop "$name" && _boot "$name" "$kind" "$base" && _wait_for "$name" ;;
     wipe) _stop "$name" && _erase "$name" && _boot "$name" "$kind" "$base" && _wait_for "$name" ;;
     rekey) rm -f "$dir/key" && _host wipe "$name" ;;

@@ -192,19 +192,26 @@ impl Host {
 
     /// Runs a shell script over ssh as a user; how it ended.
     pub(crate) fn ssh(&self, user: &str, script: &str) -> Output {
-        self.ssh_command(user, script).output().unwrap()
+        self.ssh_command(user, script, 10).output().unwrap()
     }
 
-    fn ssh_command(&self, user: &str, script: &str) -> Command {
+    fn ssh_command(&self, user: &str, script: &str, timeout_s: u32) -> Command {
         let destination = format!("{user}@{}", self.name);
         let mut ssh = self.nearby("ssh");
-        ssh.arg("-F").arg(&self.ssh_config).args(["-o", "ConnectTimeout=3", &destination, script]);
+        ssh.arg("-F").arg(&self.ssh_config);
+        ssh.args(["-o", &format!("ConnectTimeout={timeout_s}"), &destination, script]);
         ssh
     }
 
     /// Whether it answers over ssh.
     pub(crate) fn answers(&self) -> bool {
         self.ssh("root", "true").status.success()
+    }
+
+    /// Whether nothing at all comes from it for a while: neither a refusal nor that there is no way.
+    pub(crate) fn is_silent(&self) -> bool {
+        let said = self.ssh_command("root", "true", 3).output().unwrap();
+        !said.status.success() && String::from_utf8_lossy(&said.stderr).contains("timed out")
     }
 
     /// When this boot of it began, in the kernel's ticks.
@@ -236,7 +243,7 @@ impl Host {
             Kind::Hardened => ("ops", "sudo -S -p '' sh -s", "ops\n"),
             _ => ("root", "sh -s", ""),
         };
-        let mut ssh = self.ssh_command(user, shell);
+        let mut ssh = self.ssh_command(user, shell, 10);
         let mut ssh = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         ssh.stdin.take().unwrap().write_all(format!("{first}{script}\n").as_bytes()).unwrap();
         succeeded(&ssh.wait_with_output().unwrap(), &format!("the digests of {folder} on {}", self.name))
@@ -257,7 +264,7 @@ impl Host {
         self.fleet.run(&["freeze", &self.name]);
     }
 
-    /// Lets them go on.
+    /// Lets them go on, and waits until it answers.
     pub(crate) fn thaw(&self) {
         self.fleet.run(&["thaw", &self.name]);
     }
