@@ -207,6 +207,26 @@ fn a_cut_is_silent_and_a_frozen_host_says_nothing() {
 
 #[test]
 #[ignore = "needs the fleet: tests/run"]
+fn hosts_that_come_and_go_disturb_no_other() {
+    let host = host(Kind::Light);
+    // Where it knows the way to the controller, and would send to whoever had that address before.
+    let bridge = || {
+        let shown = host.nearby("ip").args(["-brief", "link", "show", "br0"]).output().unwrap();
+        String::from_utf8(shown.stdout).unwrap().split_whitespace().nth(2).unwrap().to_owned()
+    };
+    let before = bridge();
+    let other = support::host(Kind::Light);
+    for _ in 0..3 {
+        other.reset();
+        assert!(host.answers());
+        host.reset();
+        assert!(other.answers());
+    }
+    assert_eq!(bridge(), before);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
 fn no_packet_leaves() {
     let host = host(Kind::Light);
     assert_eq!(

@@ -72,7 +72,9 @@ _world() { # PID 1 of the world
   mount -t tmpfs tmpfs /var/lib/lxc
   hostname "fleet-$1"
   ip link set lo up
-  ip link add br0 type bridge
+  # An address of its own. A bridge takes the lowest of its ports otherwise, which changes as hosts come and go: those that
+  # know the old one were deaf to all until they asked again, up to a minute later.
+  ip link add br0 address 02:77:00:00:00:01 type bridge
   ip addr add $NETWORK.0.1/16 dev br0
   ip link set br0 up
   ip link add br1 type bridge # behind the bastions: the world itself has no address there
