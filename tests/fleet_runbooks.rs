@@ -2,14 +2,7 @@
 
 mod support;
 
-use support::{Controller, Host, Kind, host, hosts};
-
-/// A host's line in an inventory, under a name of our own.
-fn entry(name: &str, host: &Host) -> String {
-    let Host { address, key, known_hosts, .. } = host;
-    let (key, known_hosts) = (key.display(), known_hosts.display());
-    format!("    {name}: {{address: {address}, user: root, key_file: {key}, known_hosts: {known_hosts}}}\n")
-}
+use support::{Controller, Kind, entry, host, hosts};
 
 #[test]
 #[ignore = "needs the fleet: tests/run"]
@@ -52,7 +45,7 @@ fn a_site_is_served_by_nginx() {
     let host = host(Kind::Systemd);
     host.sh("apt-get -qq update");
     // The runbook is for a host, or a group, of this name.
-    let controller = Controller::of_inventory(&host, &entry("web", &host));
+    let controller = Controller::of_inventory(&host, &entry("web", &host, ""));
     let apply =
         |more: &[&str]| controller.apply("runbooks/nginx-site.yml", &[&["--set", "site=example.test"], more].concat());
 
@@ -102,7 +95,7 @@ fn forty_hosts_in_one_run() {
 fn what_is_told_of_a_run_that_fails() {
     let all = hosts(Kind::Light, 2);
     all[0].sh("mkdir /etc/app.conf");
-    let lines: String = ["one", "two"].iter().zip(&all).map(|(name, host)| entry(name, host)).collect();
+    let lines: String = ["one", "two"].iter().zip(&all).map(|(name, host)| entry(name, host, "")).collect();
     let controller = Controller::of_inventory(&all[0], &lines);
     let runbook = controller.runbook(
         "  - name: a folder\n    file: {path: /srv/app, state: directory}\n  - name: its configuration\n    copy: \

@@ -3,9 +3,13 @@
 use std::{collections::BTreeSet, io::Write, mem};
 
 use crate::{
-    agent::{serve::Run, unwind::WayBack},
+    agent::{
+        serve::Run,
+        unwind::{Settled, WayBack},
+    },
     model::runbook::Mark,
     resources::view::Overlay,
+    target::journal::Entry,
 };
 
 /// A block that has begun.
@@ -116,19 +120,26 @@ impl<W: Write> Run<'_, W> {
         }
         let state = if block.part == Part::Body { State::Broken } else { State::Lost };
         block.state = state(why.clone());
-        self.seen.forget();
         self.woken.clone_from(&block.woken);
         self.overlay.clone_from(&block.overlay);
         let savepoint = block.savepoint;
-        let _the_disk_has_failed = self.ground();
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        running.shield();
-        let settled = WayBack::of(&self.machine.probe, &self.blobs, journal, self.voice).go(savepoint);
-        running.unshield();
-        self.counts.undone += settled.undone;
+        let settled = self.back(&|entry| entry.no >= savepoint);
         match settled.left() {
             Some(left) if !settled.is_back() => Err(format!("{why}; and of its block, {left}")),
             _ => Ok(()),
         }
+    }
+
+    /// Undoes a part of what was done, and can go on then.
+    pub(super) fn back(&mut self, part: &dyn Fn(&Entry) -> bool) -> Settled {
+        let running = self.machine.probe.running().clone();
+        self.seen.forget();
+        let _the_disk_has_failed = self.ground();
+        let Some(journal) = &mut self.journal else { return Settled::default() };
+        running.shield();
+        let settled = WayBack::of(&self.machine.probe, &self.blobs, journal, self.voice).go(part);
+        running.unshield();
+        self.counts.undone += settled.undone;
+        settled
     }
 }

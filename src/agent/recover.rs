@@ -88,7 +88,7 @@ fn settle<W: Write>(machine: &Machine, voice: &mut Voice<W>, journal: &mut Journ
 fn go_back<W: Write>(machine: &Machine, voice: &mut Voice<W>, journal: &mut Journal) -> Closed {
     let probe = &machine.probe;
     probe.running().shield();
-    let settled = WayBack::of(probe, &Blobs::default(), journal, voice).after_a_cut().go(0);
+    let settled = WayBack::of(probe, &Blobs::default(), journal, voice).after_a_cut().go(&|_| true);
     // What the agent that was cut off had left to the kernel is brought onto the disk with the rest.
     fault!("recover.back");
     rustix::fs::sync();

@@ -52,6 +52,7 @@ pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &M
             | ToAgent::Mark(_)
             | ToAgent::Close { .. }
             | ToAgent::Unwind
+            | ToAgent::UndoTasks(_)
             | ToAgent::Stop
             | ToAgent::Keep
             | ToAgent::Ping
@@ -137,6 +138,8 @@ pub(super) struct Run<'a, W> {
     on_failure: OnFailure,
     /// Whether it went on after a failure that nothing rescued.
     went_on: bool,
+    /// What was to be undone in the middle of it, and could not be.
+    left: Option<String>,
 }
 
 /// Why a run does not go on.
@@ -195,6 +198,7 @@ impl<'a, W: Write> Run<'a, W> {
             watch,
             on_failure,
             went_on: false,
+            left: None,
         })
     }
 
@@ -272,6 +276,11 @@ impl<'a, W: Write> Run<'a, W> {
                     _ if mark == Mark::End => self.voice.say(FromAgent::BlockEnded),
                     _ => {}
                 },
+                ToAgent::UndoTasks(tasks) => {
+                    let left = self.back(&|entry| tasks.contains(&entry.task)).left();
+                    self.left = left.or(self.left.take());
+                    self.voice.say(FromAgent::BlockEnded);
+                }
                 ToAgent::Close { witness } => return End::Close(witness),
                 // It is asked about above.
                 ToAgent::Stop => {}
@@ -347,12 +356,17 @@ impl<'a, W: Write> Run<'a, W> {
     fn close(mut self, witness: Option<&crate::model::witness::Witness>) {
         fault!("agent.close");
         // It went on after a failure, as it was told to.
-        let outcome = if self.went_on { HostOutcome::Failed } else { HostOutcome::Succeeded };
+        let outcome = match &self.left {
+            Some(_) => HostOutcome::NeedsRecovery,
+            None if self.went_on => HostOutcome::Failed,
+            None => HostOutcome::Succeeded,
+        };
+        let left = self.left.take();
         let grounded = self.ground();
         let probe = &self.machine.probe;
         let close = |journal: &mut Journal| grounded.and_then(|()| journal.close(probe, outcome, witness));
         match self.journal.as_mut().map(close) {
-            None | Some(Ok(())) => self.say_closed(outcome, None),
+            None | Some(Ok(())) => self.say_closed(outcome, left),
             Some(Err(fault)) => self.not_final(&fault),
         }
     }

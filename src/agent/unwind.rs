@@ -35,7 +35,7 @@ impl<W: Write> Run<'_, W> {
         let Some(mut journal) = self.journal.take() else {
             return self.say_closed(HostOutcome::Failed, Some(why));
         };
-        let settled = WayBack::of(probe, &self.blobs, &mut journal, self.voice).go(0);
+        let settled = WayBack::of(probe, &self.blobs, &mut journal, self.voice).go(&|_| true);
         self.counts.undone += settled.undone;
         let (outcome, left) = settled.settle(&mut journal, probe);
         drop(journal);
@@ -148,14 +148,14 @@ impl<'a, W: Write> WayBack<'a, W> {
 }
 
 impl<W: Write> WayBack<'_, W> {
-    /// Goes all the way to the entry of that number. What fails does not keep the rest from being put back. Changes that were put back already are
-    /// looked at again: the power may have gone before that was on the disk. Acts are believed.
-    pub(super) fn go(mut self, first: u32) -> Settled {
+    /// Goes the way of a part of the entries. What fails does not keep the rest from being put back. Changes that were put
+    /// back already are looked at again: the power may have gone before that was on the disk. Acts are believed.
+    pub(super) fn go(mut self, part: &dyn Fn(&Entry) -> bool) -> Settled {
         let mut settled = Settled::default();
         let is_open = |entry: &Entry, status: &Status| {
             let done = matches!(status, Status::Undone(Undone::Undone | Undone::AlreadyBefore));
             let is_begun = *status != Status::Dropped;
-            entry.no >= first && is_begun && (!done || matches!(entry.deed, Deed::Change(_)))
+            part(entry) && is_begun && (!done || matches!(entry.deed, Deed::Change(_)))
         };
         let all = self.journal.entries();
         let todo: Vec<(Entry, Status)> =

@@ -132,7 +132,8 @@ pub(crate) fn load(args: &RunArgs) -> Result<Loaded, Faults> {
     if faults != broken {
         return Err(faults);
     }
-    let given_secrets = secrets(&params, &hosts);
+    let delegates = runbook.all_steps().any(|step| step.delegate_to.is_some());
+    let given_secrets = secrets(&params, if delegates { &inventory.hosts } else { &hosts });
     let secrets = Masker::new(given_secrets.clone());
     Ok(Loaded {
         asker: ask::Terminal::new(&secrets),

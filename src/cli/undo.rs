@@ -148,7 +148,7 @@ impl Meant {
         let (inventory, inventory_files) = syntax::inventory::load(&args.inventory)?;
         let of = recover::wanted(&args.run, global)?;
         let told = Told::of(&of, global);
-        let hosts = select(&inventory, &of, told.opened.as_ref(), args.limit.as_deref())?;
+        let hosts = select(&inventory, &of, &told, args.limit.as_deref())?;
         let masker = Masker::new(run::secrets_of(&hosts));
         let untouched = match told.opened {
             Some(_) => hosts.iter().map(|host| host.name.clone()).filter(|name| !told.touched.contains(name)).collect(),
@@ -244,16 +244,12 @@ impl Told {
 }
 
 /// The hosts of the run, as far as `--limit` lets them; by the inventory alone where the record does not know them.
-fn select(
-    inventory: &Inventory,
-    of: &RunId,
-    opened: Option<&RunOpened>,
-    limit: Option<&str>,
-) -> Result<Vec<Arc<Host>>, Fault> {
+fn select(inventory: &Inventory, of: &RunId, told: &Told, limit: Option<&str>) -> Result<Vec<Arc<Host>>, Fault> {
     let pattern = Placed { value: limit.unwrap_or("all").to_owned(), place: Place::file("--limit") };
     let mut names = syntax::pattern::select(inventory, &pattern)?;
-    if let Some(opened) = opened {
-        names.retain(|name| opened.hosts.contains(name));
+    if let Some(opened) = &told.opened {
+        // Others may have done something for them.
+        names.retain(|name| opened.hosts.contains(name) || told.touched.contains(name));
         let gone = opened.hosts.iter().find(|name| inventory.hosts.iter().all(|host| host.name != **name));
         if let (None, Some(gone)) = (limit, gone) {
             let fault = Fault::input(format!("run {of} was on {gone}, which is not in this inventory"));

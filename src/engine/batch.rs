@@ -10,6 +10,7 @@ use tokio::{
 use crate::{
     engine::{
         book::Events,
+        delegates::Delegates,
         ending::HostEnd,
         gate::{self, Gate, Halted, Stage},
         job::Job,
@@ -34,6 +35,7 @@ impl Batch {
         events: &Events,
         halt: &Halted,
         turns: &Arc<Semaphore>,
+        delegates: &Arc<Delegates>,
     ) -> Batch {
         let (stage, told) = watch::channel(Stage::Work);
         let (reach, reached) = mpsc::unbounded_channel();
@@ -41,8 +43,9 @@ impl Batch {
         for host in hosts {
             let (job, host, events, halt) = (Arc::clone(job), Arc::clone(host), events.clone(), halt.clone());
             let (stage, reached, turn) = (told.clone(), reach.clone(), gate::queue(turns));
+            let delegates = Arc::clone(delegates);
             running.spawn(async move {
-                let gate = Gate { stage, reached, turn: Some(turn.await) };
+                let gate = Gate { stage, reached, turn: Some(turn.await), delegates, asked: None };
                 let end = session::run(Arc::clone(&job), Arc::clone(&host), events, halt, gate).await;
                 job.turnstiles.ended(&host.name);
                 (host.name.clone(), end)

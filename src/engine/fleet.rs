@@ -13,6 +13,7 @@ use crate::{
     engine::{
         batch::Batch,
         book::Events,
+        delegates::Delegates,
         ending::{self, HostEnd},
         gate::{self, Halted, Stage, Verdict},
         job::Job,
@@ -45,8 +46,10 @@ pub async fn run(job: Arc<Job>, opened: RunOpened, events: Events, halt: Halted)
     let _on_record = events.head().await;
     fault!("run.opened");
     let turns = Arc::new(Semaphore::new(job.forks));
-    let mut fleet = Fleet { job, events: events.clone(), halt, turns, ended: BTreeMap::new(), failed: 0 };
+    let delegates = Delegates::new();
+    let mut fleet = Fleet { job, events: events.clone(), halt, turns, delegates, ended: BTreeMap::new(), failed: 0 };
     fleet.all_batches().await;
+    fleet.ended.extend(fleet.delegates.close().await);
     close(fleet.ended, &events, started).await
 }
 
@@ -67,6 +70,7 @@ struct Fleet {
     events: Events,
     halt: Halted,
     turns: Arc<Semaphore>,
+    delegates: Arc<Delegates>,
     ended: BTreeMap<HostName, HostEnd>,
     failed: usize,
 }
@@ -88,7 +92,7 @@ impl Fleet {
             if sizes.len() > 1 {
                 self.note(format!("batch {} of {}: {}", at + 1, sizes.len(), hosts_words(hosts.len()))).await;
             }
-            let mut batch = Batch::start(&job, hosts, &self.events, &self.halt, &self.turns);
+            let mut batch = Batch::start(&job, hosts, &self.events, &self.halt, &self.turns, &self.delegates);
             self.see_through(&mut batch, strategy).await;
             if strategy.rollback == Scope::Run {
                 held.push(batch);

@@ -10,7 +10,11 @@ use tokio::{
     task::unconstrained,
 };
 
-use crate::{base::Fault, model::ids::HostName};
+use crate::{
+    base::Fault,
+    engine::delegates::{Ask, Delegates},
+    model::ids::HostName,
+};
 
 /// What the hosts of a batch are told.
 #[derive(Clone, Debug)]
@@ -100,6 +104,10 @@ pub struct Gate {
     pub reached: mpsc::UnboundedSender<HostName>,
     /// Its turn, which it holds while it works, and not while it waits for others.
     pub turn: Option<OwnedSemaphorePermit>,
+    /// Whom it can ask to do a step.
+    pub delegates: Arc<Delegates>,
+    /// What others ask, if it does nothing but that.
+    pub asked: Option<mpsc::UnboundedReceiver<Ask>>,
 }
 
 #[cfg(test)]

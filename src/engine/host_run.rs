@@ -1,9 +1,11 @@
 //! The state machine of one host: it hears what the host says and tells what to do next. No I/O, no clock.
 
+mod delegation;
 mod failure;
 mod handlers;
 mod hearing;
 mod raw;
+mod sending;
 mod stopped;
 mod turn;
 
@@ -12,27 +14,22 @@ use std::{
     sync::Arc,
 };
 
+use delegation::Service;
 use serde_json::Value as Data;
 
 use crate::{
     base::{Fault, FaultKind},
-    engine::{
-        job::Job,
-        results::{self, Results},
-        task::{self, Prepared, Rendered, Work},
-        turnstile::Pass,
-    },
+    engine::{job::Job, results::Results, turnstile::Pass},
     model::{
         change::DeedReport,
         event::{Counts, Event, HostOutcome, Mode, StepEnd, StepLabel, StepOutcome},
         facts::Facts,
-        ids::{HostName, StepId, TaskNo},
+        ids::{HostName, TaskNo},
         inventory::Host,
-        runbook::Mark,
         state::Content,
     },
     render::{FactSheet, Scope},
-    wire::message::{Closed, FromAgent, ToAgent},
+    wire::message::{Closed, FromAgent, Task, ToAgent},
 };
 
 /// What is to be done next, in order.
@@ -56,6 +53,19 @@ pub enum Order {
     Confirm(TaskNo),
     /// Everything is done: close the agent's run, with the record's head as it is after all events before this.
     Close,
+    /// Have another host do this, and say how it went with [`HostRun::delegated`].
+    Delegate {
+        /// Which item.
+        no: TaskNo,
+        /// The other host.
+        to: Arc<Host>,
+        /// What the step is called.
+        label: StepLabel,
+        /// What to do.
+        task: Box<Task>,
+    },
+    /// Have these hosts undo what they did for this one, one after the other, and say so with [`HostRun::returned`].
+    Return(Vec<Arc<Host>>),
     /// Run this through the login shell, and say how it went with [`HostRun::raw_ended`].
     Raw {
         /// Which item.
@@ -82,6 +92,8 @@ enum Phase {
     Closing,
     /// Something failed; the agent undoes or stops.
     Failing,
+    /// It has ended so; what others did for it is being undone.
+    Returning(HostOutcome),
     /// Nothing more comes.
     Ended,
 }
@@ -116,7 +128,14 @@ pub struct HostRun {
     labels: HashMap<TaskNo, StepLabel>,
     open: BTreeMap<TaskNo, OpenTask>,
     results: BTreeMap<u32, Results>,
-    raws: VecDeque<(TaskNo, String, u64)>,
+    /// What is done past the agent, one after the other.
+    asides: VecDeque<Aside>,
+    /// The one of them that has begun.
+    aside: Option<TaskNo>,
+    /// Who does steps for it, in the order in which they were first asked.
+    delegates: Vec<Arc<Host>>,
+    /// What it does for others, if it is there for that.
+    service: Option<Service>,
     counts: Counts,
     /// Handlers that were notified and have not run.
     woken: BTreeSet<u32>,
@@ -124,6 +143,15 @@ pub struct HostRun {
     /// A failure in a block: it may be rescued.
     caught: Option<Fault>,
     orders: Vec<Order>,
+}
+
+/// What is not done by the host's agent.
+#[derive(Debug)]
+enum Aside {
+    /// By its login shell.
+    Raw { no: TaskNo, line: String, timeout_s: u64 },
+    /// By another host.
+    Delegated { no: TaskNo, to: Arc<Host>, task: Box<Task> },
 }
 
 /// A task that was sent and has not ended.
@@ -152,7 +180,10 @@ impl HostRun {
             labels: HashMap::new(),
             open: BTreeMap::new(),
             results: BTreeMap::new(),
-            raws: VecDeque::new(),
+            asides: VecDeque::new(),
+            aside: None,
+            delegates: Vec::new(),
+            service: None,
             counts: Counts::default(),
             woken: BTreeSet::new(),
             fault: None,
@@ -178,6 +209,7 @@ impl HostRun {
             FromAgent::Ended(end) => self.ended(*end),
             FromAgent::BlockEnded => {
                 self.ending = self.ending.saturating_sub(1);
+                self.served();
                 self.advance();
             }
             FromAgent::Undone { no, report, how } => self.undone(no, *report, how),
@@ -234,10 +266,13 @@ impl HostRun {
 
     /// The line is lost: nobody can say more of this host.
     pub fn lost(&mut self, fault: Fault) -> Vec<Order> {
+        if matches!(self.phase, Phase::Returning(_)) {
+            return Vec::new();
+        }
         let begun = self.job.mode == Mode::Apply && !self.labels.is_empty();
         let fault = if begun { self.goes_back_alone(fault) } else { fault };
         self.fault.get_or_insert(fault);
-        self.end(if begun { HostOutcome::Unknown } else { HostOutcome::Unreachable });
+        self.settle(if begun { HostOutcome::Unknown } else { HostOutcome::Unreachable });
         std::mem::take(&mut self.orders)
     }
 
@@ -273,116 +308,6 @@ impl HostRun {
         self.orders.push(Order::Event(event));
     }
 
-    /// Sends all that can be rendered by now.
-    fn advance(&mut self) {
-        while self.phase == Phase::Working && self.raws.is_empty() && self.cursor < self.barrier {
-            let job = Arc::clone(&self.job);
-            self.mark(&job);
-            if !self.leaves() {
-                return;
-            }
-            let Some(step) = job.step(self.cursor) else { break };
-            if !job.chooses(self.cursor, step) {
-                self.cursor += 1;
-                continue;
-            }
-            let no = TaskNo { step: u32::try_from(self.cursor).expect("steps are counted in u32"), item: 0 };
-            if step.turn.is_some() {
-                match self.passes(no, step) {
-                    Some(true) => self.entry = Entry::Inside(self.cursor),
-                    Some(false) => {
-                        self.cursor += 1;
-                        continue;
-                    }
-                    None => return,
-                }
-            }
-            let draft = job.drafts.take(&self.host.name, no.step).map(Rendered::Work);
-            match draft.unwrap_or_else(|| task::render(&job, step, no, &self.scope)) {
-                Rendered::Work(prepared) => {
-                    let raw = prepared.iter().any(|item| matches!(item.work, Work::Raw { .. }));
-                    if raw && !(self.open.is_empty() && self.ending == 0) {
-                        return;
-                    }
-                    self.gather(no.step, step.id.clone(), step.each.is_some(), prepared.len());
-                    prepared.into_iter().for_each(|item| self.send(item));
-                }
-                Rendered::Wait(_) if !self.open.is_empty() => return,
-                Rendered::Wait(pending) => self.never(no, &step.name.value, &pending),
-                Rendered::Wrong(faults) => self.wrong(no, &faults),
-            }
-            self.cursor += 1;
-        }
-        if self.phase == Phase::Working && self.raws.is_empty() {
-            self.mark(&Arc::clone(&self.job));
-            self.leaves();
-        }
-        self.next_raw();
-        self.close_when_done();
-    }
-
-    /// Tells the agent where blocks begin, change and end.
-    fn mark(&mut self, job: &Job) {
-        while let Some((_, mark)) = job.runbook.marks.get(self.marks).filter(|(at, _)| *at <= self.cursor) {
-            self.marks += 1;
-            if job.needs_agent() {
-                self.orders.push(Order::Tell(ToAgent::Mark(*mark)));
-                self.ending += usize::from(*mark == Mark::End);
-            }
-        }
-    }
-
-    fn close_when_done(&mut self) {
-        if self.phase != Phase::Working || !self.open.is_empty() || self.ending > 0 {
-            return;
-        }
-        let is_done = self.job.step(self.cursor).is_none();
-        if self.cursor >= self.barrier || is_done && self.job.waits() {
-            self.phase = Phase::Waiting;
-            self.orders.push(Order::Wait);
-        } else if is_done {
-            self.phase = Phase::Closing;
-            if self.job.needs_agent() {
-                self.orders.push(Order::Close);
-            } else {
-                self.end(HostOutcome::Succeeded);
-            }
-        }
-    }
-
-    fn gather(&mut self, step: u32, id: Option<StepId>, is_loop: bool, due: usize) {
-        if let Some(id) = id {
-            self.results.insert(step, Results::new(id, is_loop, due));
-            self.conclude(step);
-        }
-    }
-
-    fn send(&mut self, item: Prepared) {
-        let no = item.label.no;
-        self.labels.insert(no, item.label.clone());
-        match item.work {
-            Work::Skip(why) => {
-                let result = results::of_skipped();
-                self.step_ended(no, plain_end(StepOutcome::Skipped, Some(why)));
-                self.result(no, item.item.as_deref(), Some(result));
-            }
-            Work::Agent(task, contents) => {
-                self.open.insert(no, OpenTask { item: item.item, ..OpenTask::default() });
-                self.orders.extend(contents.into_iter().map(Order::Ahead));
-                self.orders.push(Order::Tell(ToAgent::Task(task)));
-            }
-            Work::Raw { line, .. } if self.job.mode == Mode::Plan => {
-                let end = StepEnd { deeds: vec![raw::raw_report(&line)], ..plain_end(StepOutcome::Changed, None) };
-                self.step_ended(no, end);
-                self.result(no, item.item.as_deref(), None);
-            }
-            Work::Raw { line, timeout_s } => {
-                self.open.insert(no, OpenTask { item: item.item, ..OpenTask::default() });
-                self.raws.push_back((no, line, timeout_s));
-            }
-        }
-    }
-
     fn closed(&mut self, closed: Closed) {
         if closed.outcome != HostOutcome::Succeeded && self.fault.is_none() {
             self.fault = self.caught.take();
@@ -400,7 +325,7 @@ impl HostRun {
             }
         }
         // In a plan nothing can have been done: a step that cannot work is all there is to tell.
-        let outcome = match closed.outcome {
+        let outcome = match self.of_service(closed.outcome) {
             HostOutcome::Succeeded if self.fault.is_some() => HostOutcome::Failed,
             HostOutcome::RolledBack if self.job.mode == Mode::Plan => HostOutcome::Failed,
             other => other,
@@ -408,7 +333,7 @@ impl HostRun {
         if outcome == HostOutcome::Failed {
             self.tell_pending();
         }
-        self.end(outcome);
+        self.settle(outcome);
     }
 
     fn end(&mut self, outcome: HostOutcome) {

@@ -8,6 +8,7 @@ pub mod book;
 pub mod check;
 mod confirm;
 mod contact;
+pub mod delegates;
 pub mod desk;
 pub mod drafts;
 pub mod ending;

@@ -1,10 +1,12 @@
 //! One host's conversation: connects, and carries out what the state machine orders. All I/O of a host is here.
 
+mod orders;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     pin::Pin,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -13,8 +15,9 @@ use crate::{
     base::{Fault, point::fault},
     engine::{
         book::Events,
-        confirm::{self, Confirming},
+        confirm::Confirming,
         contact::{self, Reached},
+        delegates::Done,
         ending::{self, HostEnd},
         gate::{self, Gate, Halted, Stage, Verdict, halted},
         host_run::{HostRun, Order},
@@ -25,20 +28,18 @@ use crate::{
     model::{
         event::{Event, Mode},
         facts::Facts,
-        ids::TaskNo,
+        ids::{HostName, TaskNo},
         inventory::Host,
         lease::{OpenRun, Stand},
         state::Content,
+        strategy::OnFailure,
     },
     transport::Connection,
     wire::{
         FromAgent, ToAgent,
-        message::{AHEAD_BYTES_MAX, ATTEMPTS_MAX, BlobChunk, CHUNK_BYTES, Closed, Open},
+        message::{ATTEMPTS_MAX, Closed, Open, Vigil},
     },
 };
-
-/// Bytes that may wait to be written before more is made.
-const BACKLOG_BYTES: usize = 256 * 1024;
 
 /// Runs one host from connecting to its end, which has its turn.
 pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halted, mut gate: Gate) -> HostEnd {
@@ -67,7 +68,10 @@ pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halte
                 };
                 events.tell(Event::Note { host: Some(host.name.clone()), message }).await;
             }
-            let run = HostRun::new(Arc::clone(&job), Arc::clone(&host));
+            let run = match gate.asked {
+                Some(_) => HostRun::serving(Arc::clone(&job), Arc::clone(&host)),
+                None => HostRun::new(Arc::clone(&job), Arc::clone(&host)),
+            };
             let (line, hello) = agent.unzip();
             let session = Session {
                 job,
@@ -81,6 +85,8 @@ pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halte
                 confirming: None,
                 cut: None,
                 entering: None,
+                delegating: None,
+                returning: None,
                 permit: None,
                 orders: VecDeque::new(),
                 streaming: None,
@@ -109,6 +115,8 @@ async fn stopped(stage: &mut watch::Receiver<Stage>) -> Fault {
 }
 
 type Entering = Pin<Box<dyn Future<Output = (Pass, Permit)> + Send>>;
+type Delegating = Pin<Box<dyn Future<Output = (TaskNo, HostName, Option<Done>)> + Send>>;
+type Returning = Pin<Box<dyn Future<Output = Vec<(HostName, Option<usize>)>> + Send>>;
 
 struct Session {
     job: Arc<Job>,
@@ -126,6 +134,10 @@ struct Session {
     /// Its turn at a step that hosts go through one after the other, while it waits for it.
     entering: Option<Entering>,
     permit: Permit,
+    /// What another host does for it.
+    delegating: Option<Delegating>,
+    /// Other hosts that undo what they did for it.
+    returning: Option<Returning>,
     orders: VecDeque<Order>,
     streaming: Option<(Content, u64)>,
     sent: HashSet<Content>,
@@ -141,9 +153,13 @@ impl Session {
             let open = Open {
                 bid: self.job.bid(self.run.host()),
                 mode: self.job.mode,
-                on_failure: self.job.runbook.strategy.on_failure,
+                // What fails for one is no reason to undo what was done for others.
+                on_failure: match self.run.is_serving() {
+                    true => OnFailure::Continue,
+                    false => self.job.runbook.strategy.on_failure,
+                },
                 witness: witness.filter(|_| self.job.mode == Mode::Apply),
-                vigil: self.job.vigil(),
+                vigil: self.vigil(),
             };
             self.orders.push_back(Order::Tell(ToAgent::Open(open)));
         }
@@ -188,6 +204,20 @@ impl Session {
                     let orders = self.run.entered(pass);
                     self.orders.extend(orders);
                 }
+                (no, by, done) = async { self.delegating.as_mut().expect("asked above").await }, if self.delegating.is_some() => {
+                    self.delegating = None;
+                    let orders = self.run.delegated(no, &by, done);
+                    self.orders.extend(orders);
+                }
+                left = async { self.returning.as_mut().expect("asked above").await }, if self.returning.is_some() => {
+                    self.returning = None;
+                    let orders = self.run.returned(left);
+                    self.orders.extend(orders);
+                }
+                Some(ask) = async { self.gate.asked.as_mut().expect("asked above").recv().await }, if self.gate.asked.is_some() => {
+                    let orders = self.run.asked(ask);
+                    self.orders.extend(orders);
+                }
                 confirmed = async { self.confirming.as_mut().expect("asked above").await }, if self.confirming.is_some() => {
                     self.confirming = None;
                     self.confirmed(confirmed);
@@ -226,6 +256,12 @@ impl Session {
         self.orders.extend(orders);
     }
 
+    /// What becomes of it when it is left alone. What it does for others is confirmed by nobody.
+    fn vigil(&self) -> Vigil {
+        let vigil = self.job.vigil();
+        Vigil { confirm_ms: vigil.confirm_ms.filter(|_| !self.run.is_serving()), ..vigil }
+    }
+
     /// When to say that the controller is still there.
     fn pings(&self) -> tokio::time::Interval {
         tokio::time::interval(Duration::from_millis((self.job.vigil().silence_ms / 3).into()))
@@ -248,8 +284,9 @@ impl Session {
 
     /// What was ordered and is not begun is not wanted any more; what has happened is still told.
     fn drop_orders(&mut self) {
-        self.orders.retain(|order| matches!(order, Order::Event(_)));
+        self.orders.retain(|order| matches!(order, Order::Event(_) | Order::Return(_)));
         self.entering = None;
+        self.delegating = None;
         self.streaming = None;
     }
 
@@ -265,129 +302,5 @@ impl Session {
             self.orders.extend(orders);
         }
         Ok(())
-    }
-
-    /// Carries out orders until there are none, or enough waits to be written.
-    async fn carry_out(&mut self) -> Result<(), Fault> {
-        while self.line.as_ref().is_none_or(|line| line.backlog() < BACKLOG_BYTES) {
-            if self.streaming.is_some() {
-                self.stream()?;
-                continue;
-            }
-            match self.orders.pop_front() {
-                None => break,
-                Some(Order::Event(event)) => self.tell(event).await,
-                Some(Order::Tell(message)) => self.push(&message),
-                Some(Order::Enter(step)) => {
-                    // Whoever is to go first must get a turn.
-                    self.gate.turn = None;
-                    let (job, host) = (Arc::clone(&self.job), self.run.host().clone());
-                    self.entering = Some(Box::pin(async move { job.turnstiles.enter(step, &host).await }));
-                }
-                Some(Order::Leave(step, result)) => {
-                    self.permit = None;
-                    self.job.turnstiles.leave(step, self.run.host(), result);
-                }
-                Some(Order::Wait) => {
-                    self.gate.turn = None;
-                    let _nobody_asks_any_more = self.gate.reached.send(self.run.host().clone());
-                }
-                Some(Order::Close) => {
-                    let witness = self.events.head().await;
-                    fault!("run.closes");
-                    self.push(&ToAgent::Close { witness: witness.filter(|_| self.job.mode == Mode::Apply) });
-                    if self.run.has_changed() {
-                        self.confirm(None);
-                    }
-                }
-                Some(Order::Confirm(no)) => self.confirm(Some(no)),
-                Some(Order::Ahead(content)) => {
-                    if content.bytes <= AHEAD_BYTES_MAX && self.sent.insert(content) {
-                        self.streaming = Some((content, 0));
-                    }
-                }
-                Some(Order::Content(content)) => self.streaming = Some((content, 0)),
-                Some(Order::Raw { no, line, timeout_s }) => self.raw(no, &line, timeout_s).await,
-            }
-        }
-        Ok(())
-    }
-
-    /// Begins to confirm the run, or a task of it, where its agent waits for that.
-    fn confirm(&mut self, no: Option<TaskNo>) {
-        if let Some(token) = self.tokens.remove(&no) {
-            let (job, (host, scope)) = (Arc::clone(&self.job), self.run.whereabouts());
-            self.confirming = Some(confirm::confirm(job, host, scope, no.map(|no| no.step), token));
-        }
-    }
-
-    fn push(&mut self, message: &ToAgent) {
-        if let Some(line) = &mut self.line {
-            line.push(message);
-        }
-    }
-
-    /// Tells an event, and those that are to be told right after it.
-    async fn tell(&mut self, event: Event) {
-        let behind = self.orders.iter().take_while(|order| matches!(order, Order::Event(_))).count();
-        let behind = self.orders.drain(..behind).filter_map(|order| match order {
-            Order::Event(event) => Some(event),
-            _ => None,
-        });
-        let events: Vec<Event> = std::iter::once(event).chain(behind).collect();
-        for event in &events {
-            if let Event::HostEnded { outcome, counts, fault, .. } = event {
-                self.end = Some(HostEnd { outcome: *outcome, counts: *counts, fault: fault.clone() });
-            }
-        }
-        self.events.tell_all(events).await;
-    }
-
-    /// Sends the next piece of the content that is being streamed.
-    fn stream(&mut self) -> Result<(), Fault> {
-        let (content, offset) = self.streaming.expect("only called while streaming");
-        let piece = self.job.shelf.piece(&content, offset, CHUNK_BYTES);
-        let bytes = piece.map_err(|error| Fault::internal("a local file cannot be read any more").because(&error))?;
-        let end = offset + bytes.len() as u64;
-        if end < content.bytes && bytes.is_empty() {
-            return Err(Fault::input("a local file was cut short while it was sent"));
-        }
-        self.streaming = (end < content.bytes).then_some((content, end));
-        self.push(&ToAgent::Blob(BlobChunk { content, offset, bytes }));
-        Ok(())
-    }
-
-    async fn raw(&mut self, no: TaskNo, line: &str, timeout_s: u64) {
-        let started = Instant::now();
-        let limit = Duration::from_secs(timeout_s);
-        let mut pings = self.pings();
-        let result = {
-            let mut raw = std::pin::pin!(self.connection.raw(line, limit));
-            loop {
-                // The agent hears meanwhile that its controller is there.
-                let has_word = self.line.as_ref().is_some_and(|line| line.backlog() > 0);
-                tokio::select! {
-                    result = &mut raw => break result,
-                    reason = halted(&mut self.halt) => {
-                        let orders = self.run.hold();
-                        self.orders.extend(orders);
-                        break Err(reason);
-                    }
-                    _ = pings.tick() => {
-                        if let Some(line) = &mut self.line {
-                            line.push(&ToAgent::Ping);
-                        }
-                    }
-                    stepped = async { self.line.as_mut().expect("asked above").step().await }, if has_word => {
-                        if let Err(fault) = stepped {
-                            break Err(fault);
-                        }
-                    }
-                }
-            }
-        };
-        let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let orders = self.run.raw_ended(no, line, result, took_us);
-        self.orders.extend(orders);
     }
 }

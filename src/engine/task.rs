@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value as Data;
 
 use crate::{
-    base::{Fault, Faults, Place},
+    base::{Fault, Faults, Place, fault::nearest},
     engine::{desk::HostDesk, job::Job},
     model::{
         change::CommandSpec,
         decode,
         event::StepLabel,
         ids::TaskNo,
+        inventory::Host,
         node::{Node, Value},
         runbook::Step,
         state::Content,
@@ -50,6 +51,8 @@ pub enum Work {
     Skip(String),
     /// The agent does it; these contents go ahead of it.
     Agent(Box<Task>, Vec<Content>),
+    /// Another host's agent does it.
+    Delegated(Arc<Host>, Box<Task>),
     /// The login shell does it.
     Raw {
         /// The command line.
@@ -179,7 +182,42 @@ fn work(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> Result<Work, Halt>
         environment,
         sensitive: step.sensitive,
     };
-    Ok(Work::Agent(Box::new(task), contents))
+    Ok(match delegate(job, step, scope)? {
+        Some(other) => Work::Delegated(other, Box::new(task)),
+        None => Work::Agent(Box::new(task), contents),
+    })
+}
+
+/// The other host that does a step, if one does.
+fn delegate(job: &Job, step: &Step, scope: &Scope) -> Result<Option<Arc<Host>>, Halt> {
+    let Some(delegate) = &step.delegate_to else { return Ok(None) };
+    let wrong = |message: String| Fault::input(message).at(&delegate.place);
+    let name = match job.renderer.text(&delegate.value, &delegate.place, scope)? {
+        Data::String(name) => name,
+        other => return Err(wrong(format!("a host's name is needed here, and this is {other}")).into()),
+    };
+    if scope.host["name"] == *name {
+        return Ok(None);
+    }
+    let Some(other) = job.inventory.hosts.iter().find(|host| host.name.as_str() == name) else {
+        let fault = wrong(format!("there is no host `{name}` in the inventory"));
+        let known = job.inventory.hosts.iter().map(|host| host.name.as_str());
+        let hint = match nearest(&name, known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if name == "localhost" => "add it: localhost: {transport: local}".to_owned(),
+            None => "a step can be delegated to a host that the inventory knows how to reach".to_owned(),
+        };
+        return Err(fault.hint(hint).into());
+    };
+    if job.hosts.iter().any(|host| host.name == other.name) {
+        let fault = wrong(format!("`{name}` is a host of this run, and does its own steps"));
+        let hint = format!(
+            "leave it out of the run (hosts: \"{}:!{name}\"), or give it a step of its own",
+            job.runbook.hosts.value
+        );
+        return Err(fault.hint(hint).into());
+    }
+    Ok(Some(Arc::clone(other)))
 }
 
 /// The kind's struct: rendered, typed, prepared.

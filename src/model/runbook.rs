@@ -189,6 +189,8 @@ pub struct Step {
     pub tags: Vec<String>,
     /// How hosts go through it, if not all at once.
     pub turn: Option<Turn>,
+    /// The host that does it for the one whose turn it is, if that is another: a template of a host's name.
+    pub delegate_to: Option<Placed<String>>,
     /// The dead man's switch: what comes after it is begun only where the host can still be reached.
     pub confirm: Option<Confirm>,
     /// Something in it is wrong, and was told: it is here for others to refer to.

@@ -59,6 +59,10 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> (Option<Runbook>, Fa
         let fault = Fault::input("a handler runs on each host that notified it, and not once for all");
         fields.faults.push(fault.at(&handler.place));
     }
+    for delegate in handlers.iter().filter_map(|handler| handler.delegate_to.as_ref()) {
+        let fault = Fault::input("a handler runs on the host that notified it, and not on another");
+        fields.faults.push(fault.at(&delegate.place));
+    }
     check_ids(steps.iter().chain(&handlers).chain(&verify), &mut fields.faults);
     if handlers_are_whole {
         check_handlers(&steps, &handlers, &mut fields.faults);

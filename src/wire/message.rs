@@ -58,6 +58,9 @@ pub enum ToAgent {
     },
     /// Undo everything of this apply. Answered by `Undone`s and `Closed`.
     Unwind,
+    /// Undo what these tasks did, and go on. Answered by `Undone`s and `BlockEnded`. What cannot be undone is told again
+    /// with `Closed`.
+    UndoTasks(Vec<TaskNo>),
     /// End the process group that runs now; the task fails and the apply is unwound.
     Cancel,
     /// The operator stops the run: the resource at hand is finished, a command of the runbook's that runs is ended, and

@@ -36,7 +36,7 @@ impl<'a> Controller<'a> {
 
     /// The same, with more words in each host's entry (`, port: 22`).
     pub(crate) fn with(hosts: &[&'a Host], more: impl Fn(&Host) -> String) -> Self {
-        let lines: String = hosts.iter().map(|host| entry(host, &more(host))).collect();
+        let lines: String = hosts.iter().map(|host| entry(&host.name, host, &more(host))).collect();
         Controller::of_inventory(hosts[0], &lines)
     }
 
@@ -134,13 +134,14 @@ impl<'a> Controller<'a> {
     }
 }
 
-fn entry(host: &Host, more: &str) -> String {
+/// A host's line of an inventory, under that name.
+pub(crate) fn entry(name: &str, host: &Host, more: &str) -> String {
     let how = match host.kind {
         Kind::Inner => format!("transport: openssh, user: root, ssh_args: [-F, {}]", host.ssh_config.display()),
         Kind::Hardened => format!("{}, user: ops, become: true, become_password: ops", by_key(host)),
         _ => format!("{}, user: root", by_key(host)),
     };
-    format!("    {}: {{{how}{more}}}\n", host.name)
+    format!("    {name}: {{{how}{more}}}\n")
 }
 
 fn by_key(host: &Host) -> String {

@@ -16,7 +16,7 @@ mod fleet;
 #[path = "../laws/tree.rs"]
 pub(crate) mod tree;
 
-pub(crate) use controller::{Controller, Run, Running};
+pub(crate) use controller::{Controller, Run, Running, Said, entry};
 pub(crate) use fleet::{Fleet, Host, Kind, host, hosts};
 pub(crate) use tree::Tree;
 

@@ -29,7 +29,7 @@ impl HostRun {
         // A plan tells everything that it can find.
         if self.job.mode == Mode::Apply && !self.goes_on() {
             self.phase = Phase::Failing;
-            self.raws.clear();
+            self.asides.clear();
         }
     }
 

@@ -13,7 +13,7 @@ impl HostRun {
     /// Those that can be rendered by now, and who notifies them.
     pub(super) fn tell_handlers(&mut self) {
         let job = Arc::clone(&self.job);
-        if job.mode != Mode::Apply || job.runbook.handlers.is_empty() || !job.needs_agent() {
+        if self.is_serving() || job.mode != Mode::Apply || job.runbook.handlers.is_empty() || !job.needs_agent() {
             return;
         }
         let numbered = || (0..).zip(job.runbook.all_steps());
@@ -25,7 +25,7 @@ impl HostRun {
             if let Rendered::Work(items) = task::render(&job, step, no, &self.scope) {
                 tasks.extend(items.into_iter().filter_map(|item| match item.work {
                     Work::Agent(task, _) => Some(*task),
-                    Work::Skip(_) | Work::Raw { .. } => None,
+                    Work::Skip(_) | Work::Raw { .. } | Work::Delegated(..) => None,
                 }));
             }
         }

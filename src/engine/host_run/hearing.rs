@@ -6,7 +6,10 @@ use serde_json::Value as Data;
 
 use super::{HostRun, Order};
 use crate::{
-    engine::results::{self, Results},
+    engine::{
+        delegates::Done,
+        results::{self, Results},
+    },
     model::{
         change::DeedReport,
         event::{Event, Mode, StepEnd, StepOutcome, Undone},
@@ -36,11 +39,10 @@ impl HostRun {
 
     pub(super) fn ended(&mut self, end: TaskEnd) {
         let Some(open) = self.open.remove(&end.no) else { return };
-        if self.raws.front().is_some_and(|(no, ..)| *no == end.no) {
-            self.raws.pop_front();
-        }
+        self.aside.take_if(|no| *no == end.no);
         let mut deeds = open.deeds;
         deeds.extend_from_slice(&end.deeds);
+        self.note_errand(|| Done { end: end.clone(), deeds: deeds.clone() });
         let known = self.job.mode == Mode::Apply || results::is_foreseen(end.outcome, &deeds);
         let result = known.then(|| results::of_task(&end));
         let failed = end.outcome == StepOutcome::Failed;
@@ -95,6 +97,7 @@ impl HostRun {
 
     pub(super) fn undone(&mut self, no: TaskNo, report: DeedReport, how: Undone) {
         let Some(step) = self.labels.get(&no).cloned() else { return };
+        self.note_left(&how);
         self.counts.undone += u32::from(how == Undone::Undone);
         self.tell(Event::DeedUndone { host: self.host.name.clone(), step, report, how });
     }

@@ -35,12 +35,6 @@ impl HostRun {
         }
         std::mem::take(&mut self.orders)
     }
-
-    pub(super) fn next_raw(&mut self) {
-        let Some((no, line, timeout_s)) = self.raws.front().cloned() else { return };
-        self.started(no);
-        self.orders.push(Order::Raw { no, line, timeout_s });
-    }
 }
 
 pub(super) fn raw_report(line: &str) -> DeedReport {

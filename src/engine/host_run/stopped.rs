@@ -17,7 +17,7 @@ impl HostRun {
     pub fn hold(&mut self) -> Vec<Order> {
         if self.phase == Phase::Working {
             self.phase = Phase::Held;
-            self.raws.clear();
+            self.asides.clear();
             self.orders.push(Order::Tell(ToAgent::Stop));
         }
         mem::take(&mut self.orders)

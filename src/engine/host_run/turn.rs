@@ -17,7 +17,7 @@ impl HostRun {
     /// Whether it is at no such step any more: one whose tasks have ended is left.
     pub(super) fn leaves(&mut self) -> bool {
         match self.entry {
-            Entry::Inside(_) if !self.open.is_empty() || !self.raws.is_empty() => false,
+            Entry::Inside(_) if !self.open.is_empty() || self.is_aside() => false,
             Entry::Inside(step) => {
                 self.entry = Entry::Outside;
                 let id = self.job.step(step).and_then(|step| step.id.as_ref());

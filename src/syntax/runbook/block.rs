@@ -40,6 +40,11 @@ impl Outline {
                     let fault = Fault::input("`raw` cannot stand in a block: nothing can undo it");
                     faults.push(fault.at(&step.kind.place).hint("have it before the block or behind it"));
                 }
+                if let Some(delegate) = step.delegate_to.as_ref().filter(|_| self.depth > 0) {
+                    let fault =
+                        Fault::input("`delegate_to` cannot stand in a block: that goes back on its own host alone");
+                    faults.push(fault.at(&delegate.place).hint("have it before the block or behind it"));
+                }
                 self.steps.push(step);
             }
         }

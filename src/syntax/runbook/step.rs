@@ -13,14 +13,11 @@ use crate::{
     syntax::runbook::{is_identifier, read_vars, strategy},
 };
 
-/// Keys that later versions will know.
-const LATER: [&str; 1] = ["delegate_to"];
-
 /// Keys that make a block of steps.
 const OF_BLOCKS: [&str; 3] = ["block", "rescue", "always"];
 
 /// What a step may have beside its kind.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "name",
     "id",
     "when",
@@ -35,6 +32,7 @@ const KEYS: [&str; 17] = [
     "tags",
     "run_once",
     "throttle",
+    "delegate_to",
     "confirm_within",
     "confirm_via",
     "register",
@@ -70,7 +68,7 @@ pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Opti
             fields.faults.push(fault);
         });
     }
-    for key in LATER.iter().chain(&OF_BLOCKS) {
+    for key in &OF_BLOCKS {
         fields.value(key);
     }
     if let Some(register) = fields.value("register") {
@@ -97,6 +95,21 @@ pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Opti
     if let (Some(_), Some((_, entry))) = (&confirm, kind.filter(|(kind, _)| kind.name == "raw")) {
         let fault = Fault::input("`raw` cannot be confirmed: nothing can undo it");
         fields.faults.push(fault.at(&entry.key_place).hint("use `command`, with an `undo`"));
+    }
+    let delegate_to = fields.text("delegate_to");
+    if let Some(delegate) = &delegate_to {
+        let is_raw = kind.is_some_and(|(kind, _)| kind.name == "raw");
+        let cannot = |what: &str| Fault::input(format!("what another host does cannot {what}")).at(&delegate.place);
+        if is_raw {
+            fields.faults.push(cannot("be `raw`: nothing can undo it").hint("use `command`, with an `undo`"));
+        }
+        if confirm.is_some() {
+            fields.faults.push(cannot("be confirmed: remove `confirm_within`"));
+        }
+        if !notify.is_empty() {
+            let fault = cannot("notify: handlers run on the host itself");
+            fields.faults.push(fault.hint("delegate a step behind it that does what the handler would"));
+        }
     }
     let (word, args) = match kind {
         Some((kind, entry)) => {
@@ -128,6 +141,7 @@ pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Opti
         sensitive,
         tags,
         turn,
+        delegate_to,
         confirm,
         is_broken,
     })
@@ -155,7 +169,6 @@ fn kind_of<'a>(node: &'a Node, kinds: &'a [KindWord], faults: &mut Faults) -> Op
         let message = match &*entry.key {
             "block" => "a block stands among `steps`, and not here".to_owned(),
             key if OF_BLOCKS.contains(&key) => format!("`{key}` stands beside `block`, and there is none"),
-            key if LATER.contains(&key) => format!("`{key}` is not supported yet"),
             _ => continue,
         };
         faults.push(Fault::input(message).at(&entry.key_place));

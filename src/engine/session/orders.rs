@@ -1,0 +1,180 @@
+//! Carries out what the state machine of a host orders.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use super::Session;
+use crate::{
+    base::{Fault, point::fault},
+    engine::{
+        confirm,
+        delegates::{Ask, Errand},
+        ending::HostEnd,
+        gate::halted,
+        host_run::Order,
+    },
+    model::{
+        event::{Event, Mode},
+        ids::TaskNo,
+        inventory::Host,
+    },
+    wire::{
+        ToAgent,
+        message::{AHEAD_BYTES_MAX, BlobChunk, CHUNK_BYTES},
+    },
+};
+
+/// Bytes that may wait to be written before more is made.
+const BACKLOG_BYTES: usize = 256 * 1024;
+
+impl Session {
+    /// Carries out orders until there are none, or enough waits to be written.
+    pub(super) async fn carry_out(&mut self) -> Result<(), Fault> {
+        while self.line.as_ref().is_none_or(|line| line.backlog() < BACKLOG_BYTES) {
+            if self.streaming.is_some() {
+                self.stream()?;
+                continue;
+            }
+            match self.orders.pop_front() {
+                None => break,
+                Some(Order::Event(event)) => self.tell(event).await,
+                Some(Order::Tell(message)) => self.push(&message),
+                Some(Order::Enter(step)) => {
+                    // Whoever is to go first must get a turn.
+                    self.gate.turn = None;
+                    let (job, host) = (Arc::clone(&self.job), self.run.host().clone());
+                    self.entering = Some(Box::pin(async move { job.turnstiles.enter(step, &host).await }));
+                }
+                Some(Order::Leave(step, result)) => {
+                    self.permit = None;
+                    self.job.turnstiles.leave(step, self.run.host(), result);
+                }
+                Some(Order::Delegate { no, to, label, task }) => {
+                    let (answer, done) = oneshot::channel();
+                    let errand = Errand { owner: self.run.host().clone(), label, task, answer };
+                    self.gate.delegates.ask(&to, Ask::Do(errand), &self.job, &self.events);
+                    self.delegating = Some(Box::pin(async move { (no, to.name.clone(), done.await.ok()) }));
+                }
+                Some(Order::Return(hosts)) => self.have_returned(hosts),
+                Some(Order::Wait) => {
+                    self.gate.turn = None;
+                    let _nobody_asks_any_more = self.gate.reached.send(self.run.host().clone());
+                }
+                Some(Order::Close) => {
+                    let witness = self.events.head().await;
+                    fault!("run.closes");
+                    self.push(&ToAgent::Close { witness: witness.filter(|_| self.job.mode == Mode::Apply) });
+                    if self.run.has_changed() {
+                        self.confirm(None);
+                    }
+                }
+                Some(Order::Confirm(no)) => self.confirm(Some(no)),
+                Some(Order::Ahead(content)) => {
+                    if content.bytes <= AHEAD_BYTES_MAX && self.sent.insert(content) {
+                        self.streaming = Some((content, 0));
+                    }
+                }
+                Some(Order::Content(content)) => self.streaming = Some((content, 0)),
+                Some(Order::Raw { no, line, timeout_s }) => self.raw(no, &line, timeout_s).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Has other hosts undo what they did for this one, one after the other.
+    fn have_returned(&mut self, hosts: Vec<Arc<Host>>) {
+        let (job, events, delegates) = (Arc::clone(&self.job), self.events.clone(), Arc::clone(&self.gate.delegates));
+        let owner = self.run.host().clone();
+        self.returning = Some(Box::pin(async move {
+            let mut all = Vec::new();
+            for host in hosts {
+                let (answer, left) = oneshot::channel();
+                delegates.ask(&host, Ask::Back { owner: owner.clone(), answer }, &job, &events);
+                all.push((host.name.clone(), left.await.ok()));
+            }
+            all
+        }));
+    }
+
+    /// Begins to confirm the run, or a task of it, where its agent waits for that.
+    fn confirm(&mut self, no: Option<TaskNo>) {
+        if let Some(token) = self.tokens.remove(&no) {
+            let (job, (host, scope)) = (Arc::clone(&self.job), self.run.whereabouts());
+            self.confirming = Some(confirm::confirm(job, host, scope, no.map(|no| no.step), token));
+        }
+    }
+
+    pub(super) fn push(&mut self, message: &ToAgent) {
+        if let Some(line) = &mut self.line {
+            line.push(message);
+        }
+    }
+
+    /// Tells an event, and those that are to be told right after it.
+    async fn tell(&mut self, event: Event) {
+        let behind = self.orders.iter().take_while(|order| matches!(order, Order::Event(_))).count();
+        let behind = self.orders.drain(..behind).filter_map(|order| match order {
+            Order::Event(event) => Some(event),
+            _ => None,
+        });
+        let events: Vec<Event> = std::iter::once(event).chain(behind).collect();
+        for event in &events {
+            if let Event::HostEnded { outcome, counts, fault, .. } = event {
+                self.end = Some(HostEnd { outcome: *outcome, counts: *counts, fault: fault.clone() });
+            }
+        }
+        self.events.tell_all(events).await;
+    }
+
+    /// Sends the next piece of the content that is being streamed.
+    fn stream(&mut self) -> Result<(), Fault> {
+        let (content, offset) = self.streaming.expect("only called while streaming");
+        let piece = self.job.shelf.piece(&content, offset, CHUNK_BYTES);
+        let bytes = piece.map_err(|error| Fault::internal("a local file cannot be read any more").because(&error))?;
+        let end = offset + bytes.len() as u64;
+        if end < content.bytes && bytes.is_empty() {
+            return Err(Fault::input("a local file was cut short while it was sent"));
+        }
+        self.streaming = (end < content.bytes).then_some((content, end));
+        self.push(&ToAgent::Blob(BlobChunk { content, offset, bytes }));
+        Ok(())
+    }
+
+    async fn raw(&mut self, no: TaskNo, line: &str, timeout_s: u64) {
+        let started = Instant::now();
+        let limit = Duration::from_secs(timeout_s);
+        let mut pings = self.pings();
+        let result = {
+            let mut raw = std::pin::pin!(self.connection.raw(line, limit));
+            loop {
+                // The agent hears meanwhile that its controller is there.
+                let has_word = self.line.as_ref().is_some_and(|line| line.backlog() > 0);
+                tokio::select! {
+                    result = &mut raw => break result,
+                    reason = halted(&mut self.halt) => {
+                        let orders = self.run.hold();
+                        self.orders.extend(orders);
+                        break Err(reason);
+                    }
+                    _ = pings.tick() => {
+                        if let Some(line) = &mut self.line {
+                            line.push(&ToAgent::Ping);
+                        }
+                    }
+                    stepped = async { self.line.as_mut().expect("asked above").step().await }, if has_word => {
+                        if let Err(fault) = stepped {
+                            break Err(fault);
+                        }
+                    }
+                }
+            }
+        };
+        let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let orders = self.run.raw_ended(no, line, result, took_us);
+        self.orders.extend(orders);
+    }
+}
