@@ -264,3 +264,36 @@ fn one_that_cannot_be_reached_fails_those_who_ask() {
     all_is_back(&site);
     ended(&controller, [HostOutcome::Unreachable, RolledBack, RolledBack]);
 }
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn once_for_all_item_by_item_and_by_itself() {
+    let site = Site::new();
+    let controller = site.controller();
+    let path = controller.path("once.yml");
+    let text = "runbook: Of a site
+hosts: \"web*\"
+steps:
+  - id: once
+    loop: [a, b]
+    shell: {cmd: 'echo {{ item }} >>/srv/once; echo {{ host.name }}'}
+    undo: rm /srv/once
+    delegate_to: balancer
+    run_once: true
+  - shell: {cmd: 'echo {{ host.name }} >/srv/own'}
+    undo: rm /srv/own
+    delegate_to: '{{ host.name }}'
+  - copy: {content: '{{ steps.once.results[1].stdout }}', dest: /etc/told}
+  - when: host.name == 'web2'
+    copy: {content: x, dest: /srv/left-out}
+    delegate_to: balancer
+";
+    fs::write(&path, text).unwrap();
+    let _said = controller.apply(&path, &[]).ended(0);
+    assert_eq!(site.balancer.sh("cat /srv/once; cat /srv/left-out"), "a\nb\nx");
+    for (web, name) in site.webs.iter().zip(["web1\n", "web2\n"]) {
+        assert_eq!(web.sh("cat /srv/own /etc/told"), format!("{name}web1\n"));
+    }
+    assert!(!site.balancer.outside("/srv/own").exists());
+    ended(&controller, [Succeeded; 3]);
+}
