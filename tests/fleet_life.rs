@@ -227,6 +227,23 @@ fn hosts_that_come_and_go_disturb_no_other() {
 
 #[test]
 #[ignore = "needs the fleet: tests/run"]
+fn what_is_known_of_the_hosts_is_whole_at_every_moment() {
+    let fleet = Fleet::named(&format!("whole{}", std::process::id()));
+    fleet.up(Kind::Light, 1);
+    let known =
+        || ["known_hosts", "ssh_config", "inventory.json"].map(|name| fs::read(fleet.state().join(name)).unwrap());
+    let whole = known();
+    std::thread::scope(|scope| {
+        let told = scope.spawn(|| (0..20).for_each(|_| drop(fleet.inventory())));
+        while !told.is_finished() {
+            assert!(known() == whole, "a part of what is known of the hosts was missing");
+        }
+    });
+    fleet.run(&["down"]);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
 fn no_packet_leaves() {
     let host = host(Kind::Light);
     assert_eq!(

@@ -87,57 +87,58 @@ async fn verdicts_are_those_of_the_systems_ssh() {
     sshd::generate(&folder.path().join("other"), "ed25519", "");
     let other = fs::read_to_string(folder.path().join("other.pub")).unwrap();
     let other = other.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    // A key's text has no angle brackets: it cannot be taken for the name of another.
     let fill = |form: &str| {
-        let form = form.replace("PORT", &sshd.port.to_string()).replace("OTHER", &other);
+        let form = form.replace("PORT", &sshd.port.to_string()).replace("<OTHER>", &other);
         ["ed25519", "ecdsa", "rsa"]
             .iter()
-            .fold(form, |form, kind| form.replace(&kind.to_uppercase(), &sshd.host_key(kind)))
+            .fold(form, |form, kind| form.replace(&format!("<{}>", kind.to_uppercase()), &sshd.host_key(kind)))
     };
     let hashed = |form: &str| hashed(folder.path(), &fill(form));
     let forms: Vec<(&str, String, bool)> = vec![
-        ("plain", fill("[localhost]:PORT ED25519"), true),
-        ("another type than the first", fill("[localhost]:PORT RSA"), true),
-        ("ECDSA only", fill("[localhost]:PORT ECDSA"), true),
-        ("a list of names", fill("[web9]:PORT,[localhost]:PORT,web8 ED25519 a comment"), true),
-        ("upper case", fill("[LOCALHOST]:PORT ED25519"), true),
-        ("hashed", hashed("[localhost]:PORT ED25519\n"), true),
-        ("hashed, another key", hashed("[localhost]:PORT OTHER\n"), false),
-        ("hashed, another host", hashed("[web9]:PORT ED25519\n"), false),
-        ("a wildcard", fill("[local*]:PORT ED25519"), true),
-        ("a wildcard for a letter", fill("[localhos?]:PORT ED25519"), true),
-        ("everything", fill("* ED25519"), true),
-        ("a negated name after a wildcard", fill("*,![localhost]:PORT,!localhost ED25519"), false),
-        ("a negated name with its port only", fill("*,![localhost]:PORT ED25519"), true),
-        ("a negated name alone", fill("!web9 ED25519"), false),
-        ("a name without its port", fill("localhost ED25519"), true),
-        ("a name without its port, another key", fill("localhost OTHER"), false),
-        ("another port", fill("[localhost]:1 ED25519"), false),
+        ("plain", fill("[localhost]:PORT <ED25519>"), true),
+        ("another type than the first", fill("[localhost]:PORT <RSA>"), true),
+        ("ECDSA only", fill("[localhost]:PORT <ECDSA>"), true),
+        ("a list of names", fill("[web9]:PORT,[localhost]:PORT,web8 <ED25519> a comment"), true),
+        ("upper case", fill("[LOCALHOST]:PORT <ED25519>"), true),
+        ("hashed", hashed("[localhost]:PORT <ED25519>\n"), true),
+        ("hashed, another key", hashed("[localhost]:PORT <OTHER>\n"), false),
+        ("hashed, another host", hashed("[web9]:PORT <ED25519>\n"), false),
+        ("a wildcard", fill("[local*]:PORT <ED25519>"), true),
+        ("a wildcard for a letter", fill("[localhos?]:PORT <ED25519>"), true),
+        ("everything", fill("* <ED25519>"), true),
+        ("a negated name after a wildcard", fill("*,![localhost]:PORT,!localhost <ED25519>"), false),
+        ("a negated name with its port only", fill("*,![localhost]:PORT <ED25519>"), true),
+        ("a negated name alone", fill("!web9 <ED25519>"), false),
+        ("a name without its port", fill("localhost <ED25519>"), true),
+        ("a name without its port, another key", fill("localhost <OTHER>"), false),
+        ("another port", fill("[localhost]:1 <ED25519>"), false),
         ("nothing", String::new(), false),
-        ("another host", fill("[web9]:PORT ED25519"), false),
-        ("a changed key", fill("[localhost]:PORT OTHER"), false),
-        ("a changed key beside the right one", fill("[localhost]:PORT OTHER\n[localhost]:PORT ED25519"), true),
-        ("a revoked key", fill("@revoked * ED25519\n[localhost]:PORT ED25519"), false),
+        ("another host", fill("[web9]:PORT <ED25519>"), false),
+        ("a changed key", fill("[localhost]:PORT <OTHER>"), false),
+        ("a changed key beside the right one", fill("[localhost]:PORT <OTHER>\n[localhost]:PORT <ED25519>"), true),
+        ("a revoked key", fill("@revoked * <ED25519>\n[localhost]:PORT <ED25519>"), false),
         (
             "a revoked key behind the right one",
-            fill("[localhost]:PORT ED25519\n@revoked [localhost]:PORT ED25519"),
+            fill("[localhost]:PORT <ED25519>\n@revoked [localhost]:PORT <ED25519>"),
             false,
         ),
-        ("another key revoked", fill("@revoked * OTHER\n[localhost]:PORT ED25519"), true),
-        ("a revoked key of another host", fill("@revoked web9 ED25519\n[localhost]:PORT ED25519"), true),
-        ("a certificate authority alone", fill("@cert-authority * ED25519"), false),
-        ("a certificate authority beside the key", fill("@cert-authority * OTHER\n[localhost]:PORT ED25519"), true),
-        ("an unknown marker", fill("@trusted [localhost]:PORT ED25519"), false),
+        ("another key revoked", fill("@revoked * <OTHER>\n[localhost]:PORT <ED25519>"), true),
+        ("a revoked key of another host", fill("@revoked web9 <ED25519>\n[localhost]:PORT <ED25519>"), true),
+        ("a certificate authority alone", fill("@cert-authority * <ED25519>"), false),
+        ("a certificate authority beside the key", fill("@cert-authority * <OTHER>\n[localhost]:PORT <ED25519>"), true),
+        ("an unknown marker", fill("@trusted [localhost]:PORT <ED25519>"), false),
         (
             "comments, empty and malformed lines",
             fill(
-                "# a comment\n\n[localhost]:PORT\n[localhost]:PORT ssh-ed25519 zzz\nno\n \t[localhost]:PORT ED25519\r",
+                "# a comment\n\n[localhost]:PORT\n[localhost]:PORT ssh-ed25519 zzz\nno\n \t[localhost]:PORT <ED25519>\r",
             ),
             true,
         ),
         ("a malformed key alone", fill("[localhost]:PORT ssh-ed25519 AAAA"), false),
-        ("a type that is not the key's", fill("[localhost]:PORT ED25519").replace("ssh-ed25519", "ssh-rsa"), false),
-        ("a commented line", fill("#[localhost]:PORT ED25519"), false),
-        ("the address, where the name was used", fill("[127.0.0.1]:PORT ED25519"), false),
+        ("a type that is not the key's", fill("[localhost]:PORT <ED25519>").replace("ssh-ed25519", "ssh-rsa"), false),
+        ("a commented line", fill("#[localhost]:PORT <ED25519>"), false),
+        ("the address, where the name was used", fill("[127.0.0.1]:PORT <ED25519>"), false),
     ];
     assert_eq!(disagreements(&sshd, &folder.path().join("known_hosts"), &forms).await, "");
 }
@@ -180,27 +181,32 @@ async fn verdicts_on_certificates_are_those_of_the_systems_ssh() {
     let other = folder.path().join("other");
     [&authority, &other].iter().for_each(|key| sshd::generate(key, "ed25519", ""));
     let sshd = certified(&authority, "ed25519", &["-h", "-n", "web9,localhost"]);
+    // A key's text has no angle brackets: it cannot be taken for the name of another.
     let fill = |form: &str| {
         form.replace("PORT", &sshd.port.to_string())
-            .replace("KEY", &sshd.host_key("ed25519"))
-            .replace("CA", &public_half(&authority))
-            .replace("OTHER", &public_half(&other))
+            .replace("<KEY>", &sshd.host_key("ed25519"))
+            .replace("<CA>", &public_half(&authority))
+            .replace("<OTHER>", &public_half(&other))
     };
     let forms = [
-        ("its authority", fill("@cert-authority [localhost]:PORT CA"), true),
-        ("its authority, for everything", fill("@cert-authority * CA"), true),
-        ("its authority, for a name without a port", fill("@cert-authority local* CA"), true),
-        ("its authority, for another host", fill("@cert-authority web9 CA"), false),
-        ("another authority", fill("@cert-authority * OTHER"), false),
-        ("another authority, and the plain key", fill("@cert-authority * OTHER\n[localhost]:PORT KEY"), true),
-        ("another authority, and another plain key", fill("@cert-authority * OTHER\n[localhost]:PORT OTHER"), false),
-        ("its authority, and another plain key", fill("@cert-authority * CA\n[localhost]:PORT OTHER"), true),
-        ("the authority as a plain key", fill("[localhost]:PORT CA"), false),
-        ("the plain key only", fill("[localhost]:PORT KEY"), true),
-        ("its authority revoked", fill("@cert-authority * CA\n@revoked * CA"), false),
-        ("its authority revoked, and the plain key", fill("@revoked * CA\n[localhost]:PORT KEY"), false),
-        ("its key revoked", fill("@cert-authority * CA\n@revoked * KEY"), false),
-        ("another key revoked", fill("@cert-authority * CA\n@revoked * OTHER"), true),
+        ("its authority", fill("@cert-authority [localhost]:PORT <CA>"), true),
+        ("its authority, for everything", fill("@cert-authority * <CA>"), true),
+        ("its authority, for a name without a port", fill("@cert-authority local* <CA>"), true),
+        ("its authority, for another host", fill("@cert-authority web9 <CA>"), false),
+        ("another authority", fill("@cert-authority * <OTHER>"), false),
+        ("another authority, and the plain key", fill("@cert-authority * <OTHER>\n[localhost]:PORT <KEY>"), true),
+        (
+            "another authority, and another plain key",
+            fill("@cert-authority * <OTHER>\n[localhost]:PORT <OTHER>"),
+            false,
+        ),
+        ("its authority, and another plain key", fill("@cert-authority * <CA>\n[localhost]:PORT <OTHER>"), true),
+        ("the authority as a plain key", fill("[localhost]:PORT <CA>"), false),
+        ("the plain key only", fill("[localhost]:PORT <KEY>"), true),
+        ("its authority revoked", fill("@cert-authority * <CA>\n@revoked * <CA>"), false),
+        ("its authority revoked, and the plain key", fill("@revoked * <CA>\n[localhost]:PORT <KEY>"), false),
+        ("its key revoked", fill("@cert-authority * <CA>\n@revoked * <KEY>"), false),
+        ("another key revoked", fill("@cert-authority * <CA>\n@revoked * <OTHER>"), true),
     ];
     assert_eq!(disagreements(&sshd, &file, &forms).await, "");
 }

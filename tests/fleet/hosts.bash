@@ -196,16 +196,26 @@ check_room() { # KIND NAME...
     die "no room for $new more hosts with systemd: $used of $max inotify instances are taken, and each takes up to 10"
 }
 
-# Writes known_hosts, ssh_config and inventory.json, and prints the latter.
+# Writes known_hosts, ssh_config and inventory.json, and prints the latter. Each file is replaced in one go: other
+# tests read them all the time.
 inventory() {
+  with_lock write_inventory
+  cat "$RUN/inventory.json"
+}
+
+replace() { # FILE: with what is said on standard input
+  cat >"$1.new" && mv "$1.new" "$1"
+}
+
+write_inventory() {
   local hosts
   hosts=$(in_world _list)
-  awk '{ print $3, $5, $6 }' <<<"$hosts" >"$RUN/known_hosts"
+  awk '{ print $3, $5, $6 }' <<<"$hosts" | replace "$RUN/known_hosts"
   awk -v run="$RUN" '{
     print "Host " $1 "\n  HostName " $3
     if ($2 == "inner") print "  ProxyJump bastion1"
     print "  User root\n  IdentityFile " run "/id\n  UserKnownHostsFile " run "/known_hosts\n  IdentitiesOnly yes\n  BatchMode yes"
-  }' <<<"$hosts" >"$RUN/ssh_config"
+  }' <<<"$hosts" | replace "$RUN/ssh_config"
   awk -v run="$RUN" -v world="$(world_pid)" '
     BEGIN {
       print "{\"key\":\"" run "/id\",\"known_hosts\":\"" run "/known_hosts\",\"ssh_config\":\"" run "/ssh_config\","
@@ -216,6 +226,5 @@ inventory() {
       printf "\"root\":\"/proc/%s/root/run/fleet/hosts/%s/root\"}", world, $1
       comma = ","
     }
-    END { print "\n]}" }' <<<"$hosts" >"$RUN/inventory.json"
-  cat "$RUN/inventory.json"
+    END { print "\n]}" }' <<<"$hosts" | replace "$RUN/inventory.json"
 }
