@@ -132,6 +132,13 @@ fn render_one_template(bencher: Bencher<'_, '_>, hosts: usize) {
     bencher.bench_refs(|job| engine::check(job).unwrap());
 }
 
+/// The same where all hosts give it the same: it is rendered once.
+#[divan::bench(args = [100, 10_000], sample_count = 5)]
+fn render_one_template_for_all(bencher: Bencher<'_, '_>, hosts: usize) {
+    let bencher = bencher.counter(ItemsCount::new(hosts)).with_inputs(|| job("same-template.yml", hosts));
+    bencher.bench_refs(|job| engine::check(job).unwrap());
+}
+
 /// An agent plans this many files that are at rest, and says so, over pipes.
 #[divan::bench(args = [30, 1_000], sample_count = 10)]
 fn plan_on_a_host(bencher: Bencher<'_, '_>, steps: usize) {

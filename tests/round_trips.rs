@@ -2,75 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::{fmt::Write, fs, path::Path, sync::Arc, time::Duration};
+#[path = "support/job.rs"]
+mod job;
+
+use std::{fmt::Write, fs, sync::Arc};
 
 use rollbook::{
-    base::{Masker, Secret},
-    engine::{
-        Job,
-        desk::Shelf,
-        host_run::{HostRun, Order},
-    },
+    engine::host_run::{HostRun, Order},
     model::{
-        event::{Counts, HostOutcome, Mode, StepOutcome},
+        event::{Counts, HostOutcome, StepOutcome},
         facts::Facts,
-        ids::RunId,
     },
-    render::{Renderer, VarLayer},
-    steps, syntax,
-    transport::{Asker, Settings, Shared},
     wire::{
         FromAgent, ToAgent,
         message::{Closed, TaskEnd},
     },
 };
-
-struct Nobody;
-
-impl Asker for Nobody {
-    fn ask(&self, _question: &str) -> Option<Secret> {
-        None
-    }
-}
-
-/// A job of a runbook in `project` with these steps, for one host.
-fn job(project: &Path, steps_text: &str) -> Arc<Job> {
-    let file = project.join("runbook.yml");
-    fs::write(&file, format!("runbook: Of a test\nhosts: all\nsteps:\n{steps_text}")).unwrap();
-    fs::write(project.join("a.j2"), "{{ n }} on {{ host.name }} with {{ facts.arch }}\n").unwrap();
-    let (runbook, faults) = syntax::runbook::load(&file, &steps::words());
-    let runbook = runbook.unwrap_or_else(|| panic!("{faults:?}"));
-    let inventory = syntax::inventory::parse("hosts.yml", "all: {hosts: {one: {}}}").unwrap();
-    let minute = Duration::from_secs(60);
-    Arc::new(Job {
-        run: RunId::from_parts("20261123-051034", 1),
-        mode: Mode::Apply,
-        hosts: inventory.hosts.clone(),
-        inventory: Arc::new(inventory),
-        params: Arc::default(),
-        set: Arc::default(),
-        vars: VarLayer::from(&runbook.vars[..]),
-        step_vars: runbook.all_steps().map(|step| VarLayer::from(&step.vars[..])).collect(),
-        runbook: Arc::new(runbook),
-        tags: Vec::new(),
-        forks: 1,
-        operator: "ann@desk".to_owned(),
-        reason: None,
-        masker: Masker::default(),
-        renderer: Renderer::new(project.to_owned()),
-        shelf: Arc::new(Shelf::default()),
-        drafts: Arc::default(),
-        turnstiles: Default::default(),
-        settings: Settings {
-            connect_timeout: minute,
-            silence_timeout: minute,
-            asker: Arc::new(Nobody),
-            agent_program: None,
-            ssh_program: None,
-            shared: Shared::default(),
-        },
-    })
-}
 
 /// What a host answers to all that it was sent, once nothing more comes unless it says something.
 fn answers(orders: &[Order]) -> Vec<FromAgent> {
@@ -101,7 +48,9 @@ fn answers(orders: &[Order]) -> Vec<FromAgent> {
 /// it was sent.
 fn round_trips(steps_text: &str) -> (usize, usize) {
     let project = tempfile::tempdir().unwrap();
-    let job = job(project.path(), steps_text);
+    fs::write(project.path().join("a.j2"), "{{ n }} on {{ host.name }} with {{ facts.arch }}\n").unwrap();
+    let runbook = format!("runbook: Of a test\nhosts: all\nsteps:\n{steps_text}");
+    let job = job::job(project.path(), &runbook, "all: {hosts: {one: {}}}");
     let mut run = HostRun::new(Arc::clone(&job), Arc::clone(&job.hosts[0]));
     let facts = Facts { arch: "x86_64".to_owned(), ..Facts::default() };
     let mut orders = run.begin(Some(facts));

@@ -34,6 +34,7 @@ pub enum Rendered {
 }
 
 /// One item of a step.
+#[derive(Clone)]
 pub struct Prepared {
     /// What it is called.
     pub label: StepLabel,
@@ -46,6 +47,7 @@ pub struct Prepared {
 }
 
 /// What to do for one item.
+#[derive(Clone)]
 pub enum Work {
     /// Nothing, and why.
     Skip(String),
@@ -192,6 +194,7 @@ fn work(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> Result<Work, Halt>
 fn delegate(job: &Job, step: &Step, scope: &Scope) -> Result<Option<Arc<Host>>, Halt> {
     let Some(delegate) = &step.delegate_to else { return Ok(None) };
     let wrong = |message: String| Fault::input(message).at(&delegate.place);
+    scope.is_its_own();
     let name = match job.renderer.text(&delegate.value, &delegate.place, scope)? {
         Data::String(name) => name,
         other => return Err(wrong(format!("a host's name is needed here, and this is {other}")).into()),

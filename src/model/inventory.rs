@@ -47,8 +47,8 @@ impl HostVars {
     }
 
     /// The value of `name`.
-    pub fn get(&self, name: &str) -> Option<&Node> {
-        self.own.get(name).or_else(|| self.shared.get(name)).map(|node| &**node)
+    pub fn get(&self, name: &str) -> Option<&Arc<Node>> {
+        self.own.get(name).or_else(|| self.shared.get(name))
     }
 
     /// Every name with its value, once, sorted.

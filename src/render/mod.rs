@@ -9,6 +9,7 @@ mod files;
 mod filters;
 mod methods;
 mod places;
+mod reads;
 mod scope;
 mod spot;
 mod value;
@@ -36,6 +37,7 @@ use crate::{
     },
 };
 
+pub use reads::{Inputs, Reads};
 pub use scope::{FactSheet, PLACES, Pending, RenderHalt, Scope};
 pub use vars::{VarLayer, Vars};
 

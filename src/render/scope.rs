@@ -25,6 +25,7 @@ use crate::{
         Run, Vars,
         engine::{self, Engine},
         places::{Groups, Keyed, Named, Results},
+        reads::Reads,
         value,
         vars::{Definition, Link},
     },
@@ -56,6 +57,8 @@ pub struct Scope {
     pub steps: BTreeMap<String, Option<Arc<Data>>>,
     /// `item` inside a loop.
     pub item: Option<Arc<Data>>,
+    /// Where is noted what was taken from the host, if anyone wants to know.
+    pub reads: Option<Reads>,
 }
 
 impl Scope {
@@ -66,6 +69,13 @@ impl Scope {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// Says that something is taken which no other host has.
+    pub fn is_its_own(&self) {
+        if let Some(reads) = &self.reads {
+            reads.own();
+        }
     }
 }
 
@@ -162,7 +172,11 @@ impl Shared {
     fn variable(self: &Arc<Self>, name: &str, chain: Option<&Arc<Link>>) -> Option<Value> {
         // A variable that names itself means the one of the layer below: `path: "{{ path }}/bin"`.
         let below = chain.filter(|link| link.name == name).map(|link| link.level);
-        let (level, definition) = self.scope.vars.find(name, below)?;
+        let found = self.scope.vars.find(name, below);
+        if let Some(reads) = &self.scope.reads {
+            self.scope.vars.note(name, found.map(|(level, _)| level), reads);
+        }
+        let (level, definition) = found?;
         let key = (name.to_owned(), level);
         let kept = || self.scope.vars.kept(&key).map(Ok);
         let known = lock(&self.rendered).get(&key).cloned().or_else(kept);
@@ -236,6 +250,9 @@ impl Object for Root {
 
     fn get_value_by_str(self: &Arc<Self>, name: &str) -> Option<Value> {
         let scope = &self.shared.scope;
+        if ["host", "facts", "steps"].contains(&name) {
+            scope.is_its_own();
+        }
         match name {
             "params" => Some(Value::from_object(Named(scope.params.clone()))),
             "host" => Some(Value::from_object(Keyed(scope.host.clone()))),
@@ -251,6 +268,7 @@ impl Object for Root {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
+        self.shared.scope.is_its_own();
         Enumerator::Values(self.shared.scope.names().into_iter().map(Value::from).collect())
     }
 }

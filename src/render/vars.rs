@@ -11,6 +11,7 @@ use serde_json::Value as Data;
 use crate::{
     base::Fault,
     model::{inventory::Host, node::Node},
+    render::reads::Reads,
 };
 
 /// Variables of a runbook or a step as written: names and values, which may be templates.
@@ -76,6 +77,17 @@ impl Vars {
         Vars { layers, plain: Arc::clone(&self.plain) }
     }
 
+    /// Notes in `reads` that `name` was looked for in the inventory, if the search for it got that far down.
+    pub(super) fn note(&self, name: &str, found: Option<usize>, reads: &Reads) {
+        for (level, layer) in self.layers.iter().enumerate() {
+            if let Layer::Host(host) = layer
+                && found.is_none_or(|found| found <= level)
+            {
+                reads.variable(name, host.vars.get(name));
+            }
+        }
+    }
+
     /// A value that was kept.
     pub(super) fn kept(&self, key: &(String, usize)) -> Option<Value> {
         self.plain().get(key).cloned()
@@ -108,7 +120,7 @@ impl Vars {
 impl Layer {
     fn find(&self, name: &str) -> Option<Definition<'_>> {
         match self {
-            Layer::Host(host) => host.vars.get(name).map(Definition::Node),
+            Layer::Host(host) => host.vars.get(name).map(|node| Definition::Node(node)),
             Layer::Written(layer) => layer.0.get(name).map(Definition::Node),
             Layer::Given(set) => set.get(name).map(Definition::Data),
         }

@@ -42,7 +42,7 @@ impl HostRun {
                     None => return,
                 }
             }
-            let draft = job.drafts.take(&self.host.name, no.step).map(Rendered::Work);
+            let draft = job.drafts.take(&self.host, no.step).map(Rendered::Work);
             match draft.unwrap_or_else(|| task::render(&job, step, no, &self.scope)) {
                 Rendered::Work(prepared) => {
                     let aside = |item: &Prepared| matches!(item.work, Work::Raw { .. } | Work::Delegated(..));

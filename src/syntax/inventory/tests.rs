@@ -1,10 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::model::{
-    inventory::{Become, Host, Transport},
-    node::Node,
-};
+use crate::model::inventory::{Become, Host, Transport};
 
 fn good(text: &str) -> Inventory {
     parse("hosts.yml", text).unwrap_or_else(|faults| panic!("{faults}"))
@@ -246,9 +243,9 @@ fn ten_thousand_hosts_share_what_their_groups_give() {
     let vars: String = (0..50).map(|n| format!("    v{n}: {}\n", "x".repeat(1000))).collect();
     let inventory = good(&format!("web:\n  vars:\n{vars}  hosts:\n    web[00001:10000].example.com: {{rack: 7}}\n"));
     assert_eq!(inventory.hosts.len(), 10_000);
-    let first = inventory.hosts[0].vars.get("v7").unwrap() as *const Node;
+    let first = inventory.hosts[0].vars.get("v7").unwrap();
     for host in &inventory.hosts {
-        assert!(std::ptr::eq(host.vars.get("v7").unwrap(), first), "one copy for all");
+        assert!(std::sync::Arc::ptr_eq(host.vars.get("v7").unwrap(), first), "one copy for all");
         assert!(std::sync::Arc::ptr_eq(&host.groups, &inventory.hosts[0].groups));
     }
     assert_eq!(var(&inventory, "web09999.example.com", "rack"), "7");
