@@ -156,8 +156,8 @@ def programs(root, folder, rollbook, is_built):
     """Builds what is measured, and copies it into the work folder."""
     build = ["cargo", "build", "--release", "--bin", "rollbook"]
     floor = ["cargo", "bench", "--no-run", "--bench", "floor-ssh2", "--bench", "floor-agent"]
-    built = {} if rollbook or is_built else executables(root, build)
-    built |= {} if is_built else executables(root, floor)
+    built = {} if rollbook or is_built else executables(root, build, "rollbook")
+    built |= {} if is_built else executables(root, floor, "floor-ssh2", "floor-agent")
     built |= {"rollbook": rollbook} if rollbook else {}
     placed = {name: folder / "bin" / name for name in ("rollbook", "floor-ssh2", "floor-agent")}
     (folder / "bin").mkdir(parents=True, exist_ok=True)
@@ -167,11 +167,11 @@ def programs(root, folder, rollbook, is_built):
     return placed
 
 
-def executables(root, command):
+def executables(root, command, *names):
     told = subprocess.run([*command, "--message-format=json"], cwd=root, check=True, stdout=subprocess.PIPE, text=True)
     found = {}
     for line in told.stdout.splitlines():
         message = json.loads(line)
-        if message.get("executable"):
+        if message.get("executable") and message["target"]["name"] in names:
             found[message["target"]["name"]] = message["executable"]
     return found
