@@ -4,23 +4,21 @@
 
 #[path = "../tests/agent_support/mod.rs"]
 mod agent_support;
+#[path = "../tests/support/job.rs"]
+mod job;
 
 use std::{
     fmt::Write,
     fs,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use agent_support::Host;
 use divan::{Bencher, black_box, counter::BytesCount, counter::ItemsCount};
 use rollbook::{
-    base::{Digest, Masker, Place, Secret, Timestamp},
-    engine::{self, Job, desk::Shelf},
+    base::{Digest, Place, Timestamp},
+    engine::{self, Job},
     model::{
         change::{Change, Deed},
         event::{Event, Mode, Stamped},
@@ -31,14 +29,9 @@ use rollbook::{
         runbook::Placed,
         state::{Content, Resource, State},
     },
-    record,
-    render::{Renderer, VarLayer},
-    resources, steps, syntax,
+    record, resources, steps, syntax,
     target::{Blobs, Probe, journal, process::Running},
-    transport::{
-        Asker, Settings, Shared,
-        known_hosts::{HostKey, KnownHosts, Verdict},
-    },
+    transport::known_hosts::{HostKey, KnownHosts, Verdict},
     wire::{FrameReader, FrameWriter, ToAgent, message::BlobChunk},
 };
 use serde_json::json;
@@ -81,48 +74,11 @@ fn select_by_pattern(bencher: Bencher<'_, '_>, hosts: usize) {
     bencher.bench(|| syntax::pattern::select(&inventory, black_box(&pattern)).unwrap());
 }
 
-struct Nobody;
-
-impl Asker for Nobody {
-    fn ask(&self, _question: &str) -> Option<Secret> {
-        None
-    }
-}
-
 /// A job of a runbook in benches/work, ready to be rendered.
 fn job(runbook: &str, hosts: usize) -> Job {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/work");
     let runbook = syntax::runbook::load(&project.join(runbook), &steps::words()).0.unwrap();
-    let inventory = inventory(hosts);
-    let minute = Duration::from_secs(60);
-    Job {
-        run: RunId::from_parts("20261123-051034", 1),
-        mode: Mode::Plan,
-        hosts: inventory.hosts.clone(),
-        inventory: Arc::new(inventory),
-        params: Arc::default(),
-        set: Arc::default(),
-        vars: VarLayer::from(&runbook.vars[..]),
-        step_vars: runbook.all_steps().map(|step| VarLayer::from(&step.vars[..])).collect(),
-        runbook: Arc::new(runbook),
-        tags: Vec::new(),
-        forks: 20,
-        operator: "ann@desk".to_owned(),
-        reason: None,
-        masker: Masker::default(),
-        renderer: Renderer::new(project),
-        shelf: Arc::new(Shelf::default()),
-        drafts: Arc::default(),
-        turnstiles: Default::default(),
-        settings: Settings {
-            connect_timeout: minute,
-            silence_timeout: minute,
-            asker: Arc::new(Nobody),
-            agent_program: None,
-            ssh_program: None,
-            shared: Shared::default(),
-        },
-    }
+    job::of(&project, runbook, inventory(hosts))
 }
 
 /// All that is done for every host before the first connection.

@@ -70,6 +70,13 @@ async fn we_trust(sshd: &Sshd, name: &str, file: &Path) -> Result<(), String> {
     }
 }
 
+/// Lines of a known_hosts file: `PORT` is the host's, and `<NAME>` a key. A key's text has no angle brackets, so that it
+/// cannot be taken for the name of another.
+fn filled(form: &str, sshd: &Sshd, keys: &[(&str, String)]) -> String {
+    let form = form.replace("PORT", &sshd.port.to_string());
+    keys.iter().fold(form, |form, (name, key)| form.replace(&format!("<{name}>"), key))
+}
+
 /// A known_hosts file whose names `ssh-keygen -H` has hashed.
 fn hashed(folder: &Path, text: &str) -> String {
     let file = folder.join("to_hash");
@@ -87,13 +94,11 @@ async fn verdicts_are_those_of_the_systems_ssh() {
     sshd::generate(&folder.path().join("other"), "ed25519", "");
     let other = fs::read_to_string(folder.path().join("other.pub")).unwrap();
     let other = other.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
-    // A key's text has no angle brackets: it cannot be taken for the name of another.
-    let fill = |form: &str| {
-        let form = form.replace("PORT", &sshd.port.to_string()).replace("<OTHER>", &other);
-        ["ed25519", "ecdsa", "rsa"]
-            .iter()
-            .fold(form, |form, kind| form.replace(&format!("<{}>", kind.to_uppercase()), &sshd.host_key(kind)))
-    };
+    let mut keys = vec![("OTHER", other)];
+    keys.extend(
+        [("ED25519", "ed25519"), ("ECDSA", "ecdsa"), ("RSA", "rsa")].map(|(name, kind)| (name, sshd.host_key(kind))),
+    );
+    let fill = |form: &str| filled(form, &sshd, &keys);
     let hashed = |form: &str| hashed(folder.path(), &fill(form));
     let forms: Vec<(&str, String, bool)> = vec![
         ("plain", fill("[localhost]:PORT <ED25519>"), true),
@@ -181,13 +186,8 @@ async fn verdicts_on_certificates_are_those_of_the_systems_ssh() {
     let other = folder.path().join("other");
     [&authority, &other].iter().for_each(|key| sshd::generate(key, "ed25519", ""));
     let sshd = certified(&authority, "ed25519", &["-h", "-n", "web9,localhost"]);
-    // A key's text has no angle brackets: it cannot be taken for the name of another.
-    let fill = |form: &str| {
-        form.replace("PORT", &sshd.port.to_string())
-            .replace("<KEY>", &sshd.host_key("ed25519"))
-            .replace("<CA>", &public_half(&authority))
-            .replace("<OTHER>", &public_half(&other))
-    };
+    let keys = [("KEY", sshd.host_key("ed25519")), ("CA", public_half(&authority)), ("OTHER", public_half(&other))];
+    let fill = |form: &str| filled(form, &sshd, &keys);
     let forms = [
         ("its authority", fill("@cert-authority [localhost]:PORT <CA>"), true),
         ("its authority, for everything", fill("@cert-authority * <CA>"), true),

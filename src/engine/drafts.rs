@@ -52,7 +52,7 @@ impl Drafts {
         }
         kept.items += items.len();
         let variants = kept.common.entry(step).or_default();
-        match reads.inputs().filter(|_| variants.len() < VARIANTS_MAX) {
+        match (variants.len() < VARIANTS_MAX).then(|| reads.inputs()).flatten() {
             Some(inputs) => variants.push((inputs, items.into())),
             None => drop(kept.own.entry(host.clone()).or_default().insert(step, items)),
         }

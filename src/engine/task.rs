@@ -194,7 +194,7 @@ fn work(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> Result<Work, Halt>
 fn delegate(job: &Job, step: &Step, scope: &Scope) -> Result<Option<Arc<Host>>, Halt> {
     let Some(delegate) = &step.delegate_to else { return Ok(None) };
     let wrong = |message: String| Fault::input(message).at(&delegate.place);
-    scope.is_its_own();
+    scope.note_own();
     let name = match job.renderer.text(&delegate.value, &delegate.place, scope)? {
         Data::String(name) => name,
         other => return Err(wrong(format!("a host's name is needed here, and this is {other}")).into()),

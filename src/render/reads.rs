@@ -19,12 +19,12 @@ struct Noted {
 
 impl Reads {
     /// Something was taken that no other host has: its name, a fact, a result.
-    pub fn own(&self) {
+    pub(super) fn note_own(&self) {
         self.noted().is_its_own = true;
     }
 
     /// A variable was looked for in the inventory; `None` where the host has none of this name.
-    pub(super) fn variable(&self, name: &str, value: Option<&Arc<Node>>) {
+    pub(super) fn note_variable(&self, name: &str, value: Option<&Arc<Node>>) {
         let mut noted = self.noted();
         if !noted.vars.contains_key(name) {
             noted.vars.insert(name.to_owned(), value.cloned());
@@ -43,7 +43,6 @@ impl Reads {
 }
 
 /// All that renderings took from their host: variables of the inventory.
-#[derive(Clone)]
 pub struct Inputs(BTreeMap<String, Option<Arc<Node>>>);
 
 impl Inputs {

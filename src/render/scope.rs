@@ -71,10 +71,10 @@ impl Scope {
         names
     }
 
-    /// Says that something is taken which no other host has.
-    pub fn is_its_own(&self) {
+    /// Notes that something is taken which no other host has.
+    pub fn note_own(&self) {
         if let Some(reads) = &self.reads {
-            reads.own();
+            reads.note_own();
         }
     }
 }
@@ -251,7 +251,7 @@ impl Object for Root {
     fn get_value_by_str(self: &Arc<Self>, name: &str) -> Option<Value> {
         let scope = &self.shared.scope;
         if ["host", "facts", "steps"].contains(&name) {
-            scope.is_its_own();
+            scope.note_own();
         }
         match name {
             "params" => Some(Value::from_object(Named(scope.params.clone()))),
@@ -268,7 +268,7 @@ impl Object for Root {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        self.shared.scope.is_its_own();
+        self.shared.scope.note_own();
         Enumerator::Values(self.shared.scope.names().into_iter().map(Value::from).collect())
     }
 }

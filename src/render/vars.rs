@@ -83,7 +83,7 @@ impl Vars {
             if let Layer::Host(host) = layer
                 && found.is_none_or(|found| found <= level)
             {
-                reads.variable(name, host.vars.get(name));
+                reads.note_variable(name, host.vars.get(name));
             }
         }
     }

@@ -7,7 +7,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use rollbook::{
     base::{Masker, Secret},
     engine::{Job, desk::Shelf},
-    model::{event::Mode, ids::RunId},
+    model::{event::Mode, ids::RunId, inventory::Inventory, runbook::Runbook},
     render::{Renderer, VarLayer},
     steps, syntax,
     transport::{Asker, Settings, Shared},
@@ -21,15 +21,21 @@ impl Asker for Nobody {
     }
 }
 
-/// A job of a runbook in `project` for all hosts of an inventory.
+/// A job of the text of a runbook, which is put into `project`, for all hosts of the text of an inventory.
+#[allow(dead_code, reason = "not all who make jobs make them of texts")]
 pub(crate) fn job(project: &Path, runbook: &str, inventory: &str) -> Arc<Job> {
     let file = project.join("runbook.yml");
     fs::write(&file, runbook).unwrap();
     let (runbook, faults) = syntax::runbook::load(&file, &steps::words());
     let runbook = runbook.unwrap_or_else(|| panic!("{faults:?}"));
     let inventory = syntax::inventory::parse("hosts.yml", inventory).unwrap_or_else(|faults| panic!("{faults:?}"));
+    Arc::new(of(project, runbook, inventory))
+}
+
+/// A job of a runbook that stands in `project`.
+pub(crate) fn of(project: &Path, runbook: Runbook, inventory: Inventory) -> Job {
     let minute = Duration::from_secs(60);
-    Arc::new(Job {
+    Job {
         run: RunId::from_parts("20261123-051034", 1),
         mode: Mode::Apply,
         hosts: inventory.hosts.clone(),
@@ -56,5 +62,5 @@ pub(crate) fn job(project: &Path, runbook: &str, inventory: &str) -> Arc<Job> {
             ssh_program: None,
             shared: Shared::default(),
         },
-    })
+    }
 }
