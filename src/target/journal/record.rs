@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crc::{CRC_32_ISO_HDLC, Crc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
@@ -93,6 +94,9 @@ pub enum Image {
     Copy,
 }
 
+/// What finds a record that is not what was written: the CRC-32 of IEEE 802.3.
+static CHECK: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
 /// A record with its number.
 #[derive(Serialize, Deserialize)]
 struct Numbered<R> {
@@ -113,7 +117,7 @@ pub(super) fn push(out: &mut Vec<u8>, no: u32, durable: u32, record: &Record) ->
         return Err(TooLong(payload.len()));
     }
     out.extend_from_slice(&u32::try_from(payload.len()).expect("checked above").to_le_bytes());
-    out.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
+    out.extend_from_slice(&CHECK.checksum(&payload).to_le_bytes());
     out.extend_from_slice(&payload);
     Ok(())
 }
@@ -169,7 +173,7 @@ fn next(bytes: &[u8]) -> Option<(Numbered<Record>, &[u8])> {
     let (length, crc) = (word(0)? as usize, word(4)?);
     let (payload, after) = bytes.get(HEADER_BYTES..)?.split_at_checked(length)?;
     let plausible = length <= RECORD_BYTES_MAX && payload.first() == Some(&b'{');
-    let whole = plausible && crc32fast::hash(payload) == crc;
+    let whole = plausible && CHECK.checksum(payload) == crc;
     whole.then(|| serde_json::from_slice(payload).ok())?.map(|found| (found, after))
 }
 
