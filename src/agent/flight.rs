@@ -93,7 +93,21 @@ impl<W: Write> Run<'_, W> {
     /// What is armed and not begun will not be.
     pub(super) fn ground(&mut self) -> Result<(), JournalFault> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
-        self.flight.legs.drain(..).try_for_each(|leg| journal.drop_armed(&leg.armed))
+        let (probe, blobs) = (&self.machine.probe, &self.blobs);
+        self.flight.legs.drain(..).try_for_each(|leg| journal.drop_armed(probe, blobs, &leg.armed))
+    }
+
+    /// Makes the new files of these changes beside their places, and with them those of the changes that fly behind: one
+    /// wait for the disk serves all of them.
+    pub(super) fn stage(&self, changes: &[Change], own: &[Armed]) -> Result<(), Halt> {
+        if !changes.iter().any(|change| new_content(change).is_some()) {
+            return Ok(());
+        }
+        let journal = self.journal.as_ref().expect("an apply has a journal");
+        let all = own.iter().chain(self.flight.legs.iter().flat_map(|leg| &leg.armed));
+        journal
+            .stage(&self.machine.probe, &self.blobs, all)
+            .map_err(|error| Halt::io("bringing new files onto the disk", &error))
     }
 
     fn arm_together(&mut self, all: &[Foreseen]) -> Result<Vec<Armed>, JournalFault> {

@@ -300,6 +300,7 @@ impl<W: Write> Run<'_, W> {
     pub(super) fn change(&mut self, task: &Task, changes: &[Change], trial: &mut Trial) -> Result<(), Halt> {
         self.keep_handlers();
         let armed = self.arm(task, changes)?;
+        self.stage(changes, &armed)?;
         let mut armed = &armed[..];
         for group in deeds::together(changes) {
             self.go_on()?;

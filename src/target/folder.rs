@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
     io,
     os::fd::{AsRawFd, OwnedFd},
     path::{Component, Path, PathBuf},
@@ -69,9 +70,9 @@ impl Spot {
     }
 
     /// Opens the regular file that stands there.
-    pub(super) fn open(&self, access: OFlags) -> io::Result<std::fs::File> {
+    pub(super) fn open(&self, access: OFlags) -> io::Result<File> {
         let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file: std::fs::File = rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty())?.into();
+        let file: File = rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty())?.into();
         match file.metadata()?.is_file() {
             true => Ok(file),
             false => Err(io::Error::other("not a regular file")),
@@ -79,14 +80,14 @@ impl Spot {
     }
 
     /// Makes a new private file there.
-    pub(super) fn create(&self) -> io::Result<std::fs::File> {
+    pub(super) fn create(&self) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.folder, &self.name, flags, Mode::from_raw_mode(0o600))?.into())
     }
 
-    /// Brings the folder's names onto the disk. A folder that the agent's user may not read is left to the kernel.
-    pub(super) fn sync_folder(&self) -> io::Result<()> {
-        sync_folder_at(&self.folder)
+    /// The folder, to bring its names onto the disk. One that the agent's user may not read is left to the kernel.
+    pub(super) fn readable_folder(&self) -> io::Result<Option<File>> {
+        readable(&self.folder)
     }
 }
 
@@ -107,14 +108,14 @@ fn on_the_way(error: io::Error, at: &Path) -> io::Error {
 
 /// Brings a folder's names onto the disk.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    sync_folder_at(&open_folder_path(path)?)
+    readable(&open_folder_path(path)?)?.map_or(Ok(()), |folder| disk::sync(&folder))
 }
 
-fn sync_folder_at(folder: &OwnedFd) -> io::Result<()> {
+fn readable(folder: &OwnedFd) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rustix::fs::openat(folder, ".", flags, Mode::empty()) {
-        Ok(readable) => disk::sync(&readable),
-        Err(rustix::io::Errno::ACCESS) => Ok(()),
+        Ok(readable) => Ok(Some(readable.into())),
+        Err(rustix::io::Errno::ACCESS) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -1,6 +1,7 @@
 //! What may be written of the machine.
 
 mod accounts;
+mod staged;
 
 use std::{
     fs, io,
@@ -29,6 +30,7 @@ use crate::{
 };
 
 pub use accounts::{AccountFile, AccountLock};
+pub(in crate::target) use staged::FileId;
 
 /// Everything that can change the machine. Minted by the journal alone, for entries that are already durable, and good
 /// for what these entries change and nothing else.
@@ -99,10 +101,12 @@ impl<'journal> Tools<'journal> {
     pub fn write_file(&self, path: &ByteText, content: &Content, meta: &Meta) -> io::Result<()> {
         let (spot, entry) = self.spot(path)?;
         let temporary = spot.beside(&self.journal.temporary_name(entry.no))?;
-        temporary.clear()?;
         let made = match self.image_of(entry, content) {
-            Some(Image::Link) => self.link_image(entry, content, &temporary),
-            _ => self.fill(entry, content, meta, &spot, &temporary),
+            _ if !self.back && self.journal.is_staged(entry.no, &temporary)? => Ok(()),
+            Some(Image::Link) => temporary.clear().and_then(|()| self.link_image(entry, content, &temporary)),
+            _ => self
+                .fill(entry, content, meta, &spot, &temporary)
+                .and_then(|file| fault!("tools.temporary_sync", sync).and_then(|()| disk::sync(&file))),
         };
         let placed =
             made.and_then(|()| fault!("tools.place", io)).and_then(|()| place(&temporary, &spot, content, meta));
@@ -250,8 +254,16 @@ impl<'journal> Tools<'journal> {
         Ok(rustix::fs::linkat(CWD, &image, &temporary.folder, &temporary.name, AtFlags::empty())?)
     }
 
-    /// Makes a file of a content beside its place.
-    fn fill(&self, entry: &Entry, content: &Content, meta: &Meta, old: &Spot, temporary: &Spot) -> io::Result<()> {
+    /// Makes a file of a content beside its place. It is not on the disk yet.
+    fn fill(
+        &self,
+        entry: &Entry,
+        content: &Content,
+        meta: &Meta,
+        old: &Spot,
+        temporary: &Spot,
+    ) -> io::Result<fs::File> {
+        temporary.clear()?;
         fault!("tools.temporary", io)?;
         let is_moved = self.move_sent(content, temporary)?;
         let mut file = if is_moved { temporary.open(OFlags::RDWR)? } else { temporary.create()? };
@@ -269,8 +281,7 @@ impl<'journal> Tools<'journal> {
         if let Some(kept) = kept {
             rustix::fs::futimens(&file, &times_of(&rustix::fs::stat(kept)?))?;
         }
-        fault!("tools.temporary_sync", sync)?;
-        disk::sync(&file)
+        Ok(file)
     }
 
     /// Copies a content. What was sent was hashed as it came into a folder that is ours alone, and the step looks at the

@@ -14,7 +14,7 @@ use crate::{
         change::{Change, Deed},
         state::{Content, PathState, Resource, State},
     },
-    target::{Blobs, Probe, disk, folder::Spot, journal::record::Image},
+    target::{Blobs, Probe, folder::Spot, journal::record::Image},
 };
 
 /// A content that must be kept, and where it is.
@@ -70,18 +70,16 @@ fn is_mount_point(spot: &Spot) -> io::Result<bool> {
     Ok(spot.stat()?.is_some_and(|file| file.st_dev != folder.st_dev))
 }
 
-/// Keeps a content as `image`: by a second name of the file where that can be done, else as a reflink, else as a copy.
-pub(super) fn save(keep: &Keep, blobs: &Blobs, image: &Path) -> io::Result<Image> {
+/// Keeps a content as `image`: by a second name of the file where that can be done, else as a reflink, else as a copy. The
+/// file is to be brought onto the disk: also one with a second name, for what another program has just written must not be
+/// lost with the power.
+pub(super) fn save(keep: &Keep, blobs: &Blobs, image: &Path) -> io::Result<(Image, fs::File)> {
     fault!("image.save", io)?;
     let Some(spot) = &keep.spot else { return save_made(keep, blobs, image) };
     if !keep.in_place {
         let linked = rustix::fs::linkat(&spot.folder, &spot.name, CWD, image, AtFlags::empty());
         if linked.is_ok() {
-            // What another program has just written must not be lost with the power.
-            return match spot.open(OFlags::RDONLY) {
-                Ok(file) => fault!("image.linked", sync).and_then(|()| disk::sync(&file)).map(|()| Image::Link),
-                Err(error) => Err(error),
-            };
+            return spot.open(OFlags::RDONLY).map(|file| (Image::Link, file));
         }
     }
     let source = spot.open(OFlags::RDONLY)?;
@@ -92,19 +90,16 @@ pub(super) fn save(keep: &Keep, blobs: &Blobs, image: &Path) -> io::Result<Image
     }
     let stat = rustix::fs::fstat(&source)?;
     rustix::fs::futimens(&copy, &times_of(&stat))?;
-    fault!("image.copied", sync)?;
-    disk::sync(&copy)?;
-    Ok(Image::Copy)
+    Ok((Image::Copy, copy))
 }
 
 /// Keeps a content that is only about to be made.
-fn save_made(keep: &Keep, blobs: &Blobs, image: &Path) -> io::Result<Image> {
+fn save_made(keep: &Keep, blobs: &Blobs, image: &Path) -> io::Result<(Image, fs::File)> {
     let missing = || io::Error::other(format!("the content {} is not on this host", keep.content.digest.short()));
     let source = blobs.reader(&keep.content).ok_or_else(missing)??;
     let mut copy = private_file(image)?;
     copy_checked(source, &mut copy, &keep.content)?;
-    fault!("image.made", sync)?;
-    disk::sync(&copy).map(|()| Image::Copy)
+    Ok((Image::Copy, copy))
 }
 
 /// A file's times, to be given to another.

@@ -20,8 +20,8 @@ mod witnesses;
 
 use std::{
     cell::RefCell,
-    collections::{BTreeSet, HashMap},
-    fs,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs, io,
     path::PathBuf,
 };
 
@@ -35,9 +35,10 @@ use crate::{
         witness::Witness,
     },
     target::{
-        Blobs, Probe, Tools,
+        Blobs, Probe, Tools, disk,
         folder::{Spot, sync_folder},
         journal::{image::Keep, lock::Lock, log::Log, record::Record, story::Story},
+        tools::FileId,
     },
 };
 
@@ -51,6 +52,9 @@ pub use witnesses::WITNESSES_MAX;
 
 /// Handlers that take more than about so many bytes are not kept.
 const HANDLERS_BYTES_MAX: usize = 1024 * 1024;
+
+/// Files that are held open to be brought onto the disk together.
+const HELD_MAX: usize = 64;
 
 /// The journal of one run. It holds the host's lock until it is dropped.
 #[derive(Debug)]
@@ -66,6 +70,8 @@ pub struct Journal {
     ahead: Vec<Record>,
     /// Folders whose names must be on the disk before the run is closed.
     unsynced: RefCell<BTreeSet<ByteText>>,
+    /// Files that are on the disk beside their places, by their entries.
+    staged: RefCell<BTreeMap<u32, FileId>>,
 }
 
 /// The proof that a deed may be begun: what undoes it is on the disk. Only [`Journal::arm`] makes one.
@@ -98,6 +104,7 @@ impl Journal {
             story,
             ahead: Vec::new(),
             unsynced: RefCell::default(),
+            staged: RefCell::default(),
         }
     }
 
@@ -112,6 +119,7 @@ impl Journal {
             story,
             ahead: Vec::new(),
             unsynced: RefCell::default(),
+            staged: RefCell::default(),
         }
     }
 
@@ -168,18 +176,26 @@ impl Journal {
         let deeds: Vec<&Deed> = due.iter().map(|due| due.deed).collect();
         space::check(probe, &self.folder, &deeds, &keeps)?;
         let first = self.story.entries.len();
-        let mut records = Vec::with_capacity(due.len());
+        let (mut records, mut images) = (Vec::with_capacity(due.len()), Vec::new());
         for ((no, due), keep) in (first..).zip(due).zip(&keeps) {
             let no = u32::try_from(no).map_err(|_| JournalFault::TooLong { bytes: usize::MAX })?;
             let path = self.image_path(no);
             // Left by an earlier try of the same entry that could not be armed.
             let _none_there = fs::remove_file(&path);
-            let image = keep.as_ref().map(|keep| image::save(keep, blobs, &path)).transpose();
-            let image = image.map_err(JournalFault::io(format!("keeping what {} holds", subject(due.deed))))?;
+            let saved = keep.as_ref().map(|keep| image::save(keep, blobs, &path)).transpose();
+            let saved = saved.map_err(JournalFault::io(format!("keeping what {} holds", subject(due.deed))))?;
+            let image = saved.map(|(image, file)| {
+                images.push(file);
+                image
+            });
+            if images.len() == HELD_MAX {
+                sync_images(&mut images)?;
+            }
             let in_place = keep.as_ref().is_some_and(|keep| keep.in_place);
             let (task, sensitive, deed) = (due.task, due.sensitive, kept(due.deed));
             records.push(Record::Armed(Box::new(Entry { no, task, sensitive, deed, image, in_place })));
         }
+        sync_images(&mut images)?;
         if keeps.iter().any(Option::is_some) {
             fault!("journal.images", sync)
                 .and_then(|()| sync_folder(&self.folder.join(store::IMAGES)))
@@ -191,8 +207,35 @@ impl Journal {
         Ok((first..first + due.len()).map(|no| Armed { entry: no as u32 }).collect())
     }
 
-    /// Deeds that were armed will not be done; nothing of them was begun.
-    pub fn drop_armed(&mut self, armed: &[Armed]) -> Result<(), JournalFault> {
+    /// Makes the new files of deeds that are armed, beside their places, with one wait for the disk. Only what is short is
+    /// made so, and only as far as the folders are there.
+    ///
+    /// # Errors
+    /// When they cannot be brought onto the disk.
+    pub fn stage<'a>(&self, probe: &Probe, blobs: &Blobs, armed: impl Iterator<Item = &'a Armed>) -> io::Result<()> {
+        let entries = armed.map(|armed| &self.story.entries[armed.entry as usize].0).collect();
+        let staged = Tools::mint(probe, blobs, self, entries, false).stage()?;
+        self.staged.borrow_mut().extend(staged);
+        Ok(())
+    }
+
+    /// Whether the new file of an entry stands on the disk beside its place.
+    pub(in crate::target) fn has_staged(&self, entry: u32) -> bool {
+        self.staged.borrow().contains_key(&entry)
+    }
+
+    /// The same, and it is still the file that was made.
+    pub(in crate::target) fn is_staged(&self, entry: u32, temporary: &Spot) -> io::Result<bool> {
+        let Some(made) = self.staged.borrow().get(&entry).copied() else { return Ok(false) };
+        Ok(temporary.stat()?.is_some_and(|found| FileId::from(&found) == made))
+    }
+
+    /// Deeds that were armed will not be done. Nothing of them was begun, and what was made ahead goes: an entry whose file
+    /// cannot be removed stays armed, for whoever undoes the run to clear up.
+    pub fn drop_armed(&mut self, probe: &Probe, blobs: &Blobs, armed: &[Armed]) -> Result<(), JournalFault> {
+        if self.tools(probe, blobs, armed).clear_staged().is_err() {
+            return Ok(());
+        }
         let records: Vec<Record> = armed.iter().map(|armed| Record::Dropped { entry: armed.entry }).collect();
         self.write(&records)
     }
@@ -296,13 +339,15 @@ impl Journal {
     /// Brings the names in all folders that were written to onto the disk.
     fn settle_folders(&self, probe: &Probe) -> Result<(), JournalFault> {
         let root = probe.locate(&"/".into());
-        for folder in std::mem::take(&mut *self.unsynced.borrow_mut()) {
+        let unsynced: Vec<ByteText> = std::mem::take(&mut *self.unsynced.borrow_mut()).into_iter().collect();
+        for some in unsynced.chunks(HELD_MAX) {
             // One that was removed since needs no sync of its own: the folder above it is among them.
-            if let Ok(spot) = Spot::find(&root, &folder.as_path().join("name").into()) {
-                fault!("journal.folder", sync)
-                    .and_then(|()| spot.sync_folder())
-                    .map_err(JournalFault::io(format!("syncing the folder {folder}")))?;
-            }
+            let found = some.iter().filter_map(|folder| Spot::find(&root, &folder.as_path().join("name").into()).ok());
+            found
+                .filter_map(|spot| spot.readable_folder().transpose())
+                .collect::<io::Result<Vec<_>>>()
+                .and_then(|folders| fault!("journal.folder", sync).and_then(|()| disk::sync_all(&folders)))
+                .map_err(JournalFault::io("syncing the folders that were written to"))?;
         }
         Ok(())
     }
@@ -370,6 +415,13 @@ pub struct Due<'a> {
     pub sensitive: bool,
     /// What is done.
     pub deed: &'a Deed,
+}
+
+/// Brings before-images onto the disk.
+fn sync_images(images: &mut Vec<fs::File>) -> Result<(), JournalFault> {
+    let synced = fault!("image.sync", sync).and_then(|()| disk::sync_all(images));
+    images.clear();
+    synced.map_err(JournalFault::io("bringing the before-images onto the disk"))
 }
 
 /// What deeds that are armed together replace or remove.
