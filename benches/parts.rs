@@ -32,7 +32,7 @@ use rollbook::{
     record, resources, steps, syntax,
     target::{Blobs, Probe, journal, process::Running},
     transport::known_hosts::{HostKey, KnownHosts, Verdict},
-    wire::{FrameReader, FrameWriter, ToAgent, message::BlobChunk},
+    wire::{FrameReader, FrameWriter, Piece, ToAgent, message::BlobChunk},
 };
 use serde_json::json;
 
@@ -175,7 +175,7 @@ fn journal_arm_and_sync(bencher: Bencher<'_, '_>, changes: usize) {
 #[divan::bench]
 fn frame_codec(bencher: Bencher<'_, '_>) {
     let bytes = vec![7; 128 * 1024];
-    let chunk = ToAgent::Blob(BlobChunk { content: Content::of(&bytes), offset: 0, bytes });
+    let chunk = ToAgent::Blob(BlobChunk { content: Content::of(&bytes), offset: 0, piece: Piece::Plain(bytes) });
     bencher.counter(BytesCount::new(1_usize << 20)).bench(|| {
         let mut frames = Vec::new();
         let mut writer = FrameWriter::default();

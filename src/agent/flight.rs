@@ -156,8 +156,8 @@ impl<W: Write> Run<'_, W> {
         while self.pending.len() < AHEAD_MAX
             && let Some(message) = self.inbox.take_work()
         {
-            if let ToAgent::Blob(piece) = &message
-                && self.blobs.take_in(piece.content, piece.offset, &piece.bytes).is_ok()
+            if let ToAgent::Blob(chunk) = &message
+                && self.blobs.take_in(chunk.content, chunk.offset, chunk.piece.bytes()).is_ok()
             {
                 continue;
             }

@@ -173,7 +173,7 @@ fn is_piece(message: &ToAgent) -> bool {
 
 fn content_bytes(message: &ToAgent) -> usize {
     match message {
-        ToAgent::Blob(piece) => piece.bytes.len(),
+        ToAgent::Blob(chunk) => chunk.piece.bytes().len(),
         _ => 0,
     }
 }

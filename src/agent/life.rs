@@ -270,9 +270,9 @@ impl<W: Write> Run<'_, W> {
             if running.is_stopped() || running.is_late() {
                 return Err(Halt::Failed("its content did not come in time".into()));
             }
-            let Some(piece) = self.inbox.next_piece() else { continue };
+            let Some(chunk) = self.inbox.next_piece() else { continue };
             self.blobs
-                .take_in(piece.content, piece.offset, &piece.bytes)
+                .take_in(chunk.content, chunk.offset, chunk.piece.bytes())
                 .map_err(|fault| Halt::Failed(format!("its content was refused: {fault}")))?;
         }
         Ok(())
@@ -404,13 +404,14 @@ impl<W: Write> Run<'_, W> {
         }
     }
 
-    /// The difference of the contents, where both are text that is at hand.
+    /// The difference of the contents, where both are text that is at hand. What a new file is given by the controller, that
+    /// tells itself.
     pub(super) fn diff(&self, task: &Task, change: &Change) -> Option<String> {
         let Resource::Path(file) = &change.resource else { return None };
         let content = new_content(change).filter(|new| !task.sensitive && new.bytes <= DIFF_INPUT_BYTES_MAX)?;
         let old = match &change.before {
             State::Path(PathState::File { content, .. }) => self.old_bytes(file, content)?,
-            State::Path(PathState::Absent) => Vec::new(),
+            State::Path(PathState::Absent) if !self.blobs.is_the_controllers(&content) => Vec::new(),
             _ => return None,
         };
         path::diff(&old, &self.blobs.bytes(&content)?.ok()?)

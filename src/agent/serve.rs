@@ -240,9 +240,9 @@ impl<'a, W: Write> Run<'a, W> {
                 Err(why) => return End::Back(why),
             };
             match message {
-                ToAgent::Blob(piece) => {
-                    if let Err(fault) = self.blobs.take_in(piece.content, piece.offset, &piece.bytes) {
-                        return End::Back(format!("content {} was refused: {fault}", piece.content.digest.short()));
+                ToAgent::Blob(chunk) => {
+                    if let Err(fault) = self.blobs.take_in(chunk.content, chunk.offset, chunk.piece.bytes()) {
+                        return End::Back(format!("content {} was refused: {fault}", chunk.content.digest.short()));
                     }
                 }
                 ToAgent::Handlers(handlers) => self.handlers = Some(handlers).filter(|_| self.journal.is_some()),

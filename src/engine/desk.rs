@@ -12,8 +12,19 @@ use crate::{
     base::{Digest, Fault, Masker, Place},
     model::state::Content,
     render::{RenderHalt, Renderer, Scope},
+    resources::path,
     steps::Desk,
+    wire::{
+        Piece,
+        message::{AHEAD_BYTES_MAX, CHUNK_BYTES},
+    },
 };
+
+/// Contents longer than this are not told.
+const TEXT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Short files that are kept as they travel, all together.
+const PIECES_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// All contents of a run.
 #[derive(Debug, Default)]
@@ -25,6 +36,9 @@ pub struct Shelf {
 struct Inner {
     contents: HashMap<Content, Source>,
     files: HashMap<PathBuf, Content>,
+    /// Short files as they travel: the same for all hosts.
+    pieces: HashMap<Content, Piece>,
+    pieces_bytes: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -58,8 +72,39 @@ impl Shelf {
         Ok(content)
     }
 
-    /// Reads a piece of a content; empty at its end. An error if the content is not here or its file was cut.
-    pub fn piece(&self, content: &Content, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
+    /// A piece of a content as it travels, packed if `may_pack`; empty at its end. An error if the content is not here or
+    /// its file was cut.
+    pub fn piece(&self, content: &Content, offset: u64, may_pack: bool) -> io::Result<Piece> {
+        if let Some(piece) = self.inner().pieces.get(content) {
+            return Ok(piece.clone());
+        }
+        let bytes = self.read(content, offset, CHUNK_BYTES)?;
+        let piece = if may_pack { Piece::packed(bytes) } else { Piece::Plain(bytes) };
+        let mut inner = self.inner();
+        let is_file = matches!(inner.contents.get(content), Some(Source::File(_)));
+        let is_whole = offset == 0 && piece.stands_for() == content.bytes;
+        if is_file && is_whole && inner.pieces_bytes + piece.travels() <= PIECES_BYTES_MAX {
+            inner.pieces_bytes += piece.travels();
+            inner.pieces.insert(*content, piece.clone());
+        }
+        Ok(piece)
+    }
+
+    /// Whether a content travels in so few bytes that it may go ahead of its task.
+    pub fn is_light(&self, content: &Content) -> bool {
+        let is_one_piece = content.bytes <= CHUNK_BYTES as u64;
+        content.bytes <= AHEAD_BYTES_MAX
+            || is_one_piece && self.piece(content, 0, true).is_ok_and(|piece| piece.travels() <= AHEAD_BYTES_MAX)
+    }
+
+    /// What is in a new file that has this content, as differences are told. None where that is no text, or long.
+    pub fn added(&self, content: &Content) -> Option<String> {
+        let bytes = self.read(content, 0, TEXT_BYTES_MAX + 1).ok()?;
+        // The file may have become another one.
+        (Content::of(&bytes) == *content).then(|| path::diff(&[], &bytes)).flatten()
+    }
+
+    fn read(&self, content: &Content, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
         let source = self.inner().contents.get(content).cloned();
         match source {
             None => Err(io::Error::new(io::ErrorKind::NotFound, "no such content")),
@@ -70,7 +115,7 @@ impl Shelf {
             Some(Source::File(path)) => {
                 let mut file = fs::File::open(path)?;
                 file.seek(SeekFrom::Start(offset))?;
-                let mut bytes = Vec::with_capacity(bytes_max);
+                let mut bytes = Vec::with_capacity(bytes_max.min(CHUNK_BYTES));
                 file.take(bytes_max as u64).read_to_end(&mut bytes)?;
                 Ok(bytes)
             }
@@ -125,5 +170,51 @@ impl Desk for HostDesk<'_> {
 
     fn holds_secret(&self, text: &str) -> bool {
         self.masker.finds(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shelf_with(bytes: &[u8]) -> (tempfile::TempDir, PathBuf, Shelf, Content) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, bytes).unwrap();
+        let shelf = Shelf::default();
+        let content = shelf.file(&path).unwrap();
+        (folder, path, shelf, content)
+    }
+
+    #[test]
+    fn a_long_text_that_shrinks_goes_ahead_and_noise_does_not() {
+        let text = "a line of a file\n".repeat(6000);
+        let (_folder, _, shelf, content) = shelf_with(text.as_bytes());
+        assert!(content.bytes > 3 * AHEAD_BYTES_MAX && shelf.is_light(&content));
+        let noise: Vec<u8> = (0..3000u32).flat_map(|n| Content::of(&n.to_le_bytes()).digest.0).collect();
+        let (_folder, _, shelf, content) = shelf_with(&noise);
+        assert!(content.bytes < CHUNK_BYTES as u64 && !shelf.is_light(&content));
+        let short = shelf.put(b"short".to_vec());
+        assert!(shelf.is_light(&short));
+    }
+
+    #[test]
+    fn a_short_file_is_packed_once_for_all_hosts() {
+        let text = "a line of a file\n".repeat(600);
+        let (_folder, path, shelf, content) = shelf_with(text.as_bytes());
+        let first = shelf.piece(&content, 0, true).unwrap();
+        fs::remove_file(path).unwrap();
+        assert_eq!(shelf.piece(&content, 0, true).unwrap(), first);
+        assert!(first.travels() < content.bytes / 10 && first.stands_for() == content.bytes);
+    }
+
+    #[test]
+    fn what_is_new_is_told_unless_the_file_is_another_by_now() {
+        let (_folder, path, shelf, content) = shelf_with(b"one\ntwo\n");
+        assert_eq!(shelf.added(&content).as_deref(), Some("@@ -0,0 +1,2 @@\n+one\n+two\n"));
+        fs::write(path, "one\nTWO\n").unwrap();
+        assert_eq!(shelf.added(&content), None);
+        let binary = shelf.put(vec![0; 10]);
+        assert_eq!(shelf.added(&binary), None);
     }
 }

@@ -139,7 +139,7 @@ struct Session {
     /// Other hosts that undo what they did for it.
     returning: Option<Returning>,
     orders: VecDeque<Order>,
-    streaming: Option<(Content, u64)>,
+    streaming: Option<orders::Streaming>,
     sent: HashSet<Content>,
     end: Option<HostEnd>,
 }

@@ -41,6 +41,8 @@ pub struct Blobs {
 #[derive(Debug)]
 enum Held {
     Memory(Arc<[u8]>),
+    /// The controller sent it.
+    Heard(Arc<[u8]>),
     File(PathBuf),
     /// The controller sent it, and sends it again when it is asked.
     Sent(PathBuf),
@@ -149,7 +151,7 @@ impl Blobs {
     pub(in crate::target) fn lent(&self, content: &Content) -> Option<&Path> {
         match self.held.get(content)? {
             Held::Lent(path) => Some(path),
-            Held::Memory(_) | Held::File(_) | Held::Sent(_) => None,
+            Held::Memory(_) | Held::Heard(_) | Held::File(_) | Held::Sent(_) => None,
         }
     }
 
@@ -162,11 +164,16 @@ impl Blobs {
         self.held.get(content).filter(|_| !self.given.borrow().contains(content))
     }
 
+    /// Whether the controller has sent it, or has it still to send: then it can tell itself what is in it.
+    pub fn is_the_controllers(&self, content: &Content) -> bool {
+        !matches!(self.held(content), Some(Held::Memory(_) | Held::File(_) | Held::Lent(_)))
+    }
+
     /// Where a content stands that the controller has sent.
     pub(in crate::target) fn sent(&self, content: &Content) -> Option<&Path> {
         match self.held(content)? {
             Held::Sent(path) => Some(path),
-            Held::Memory(_) | Held::File(_) | Held::Lent(_) => None,
+            Held::Memory(_) | Held::Heard(_) | Held::File(_) | Held::Lent(_) => None,
         }
     }
 
@@ -192,7 +199,7 @@ impl Blobs {
             return Some(Err(io::Error::other(format!("larger than {} MiB", WHOLE_FILE_BYTES_MAX >> 20))));
         }
         Some(match held {
-            Held::Memory(bytes) => Ok(bytes.to_vec()),
+            Held::Memory(bytes) | Held::Heard(bytes) => Ok(bytes.to_vec()),
             Held::File(path) | Held::Sent(path) | Held::Lent(path) => open_regular(path).and_then(|file| {
                 let mut bytes = Vec::new();
                 file.take(WHOLE_FILE_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes)
@@ -203,7 +210,7 @@ impl Blobs {
     /// A content as a stream, if it is here.
     pub fn reader(&self, content: &Content) -> Option<io::Result<Box<dyn Read>>> {
         Some(match self.held(content)? {
-            Held::Memory(bytes) => Ok(Box::new(io::Cursor::new(Arc::clone(bytes)))),
+            Held::Memory(bytes) | Held::Heard(bytes) => Ok(Box::new(io::Cursor::new(Arc::clone(bytes)))),
             Held::File(path) | Held::Sent(path) | Held::Lent(path) => {
                 open_regular(path).map(|file| Box::new(file) as Box<dyn Read>)
             }
@@ -270,7 +277,7 @@ impl Blobs {
         let held = match incoming.sink {
             Sink::Memory(bytes) => {
                 self.memory_bytes += content.bytes;
-                Held::Memory(bytes.into())
+                Held::Heard(bytes.into())
             }
             Sink::File(_, path) => Held::Sent(path),
         };

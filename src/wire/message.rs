@@ -18,6 +18,7 @@ use crate::{
         state::Content,
         strategy::OnFailure,
     },
+    wire::Piece,
 };
 
 /// What the agent writes before its first frame. A login shell's chatter may come before it.
@@ -26,7 +27,7 @@ pub const HELLO_MAGIC: &[u8; 16] = b"\x00ROLLBOOK-AGENT\n";
 /// The protocol's version; part of the hello.
 pub const WIRE_VERSION: u32 = 1;
 
-/// Contents up to this many bytes are sent ahead of their task; larger ones when the agent asks.
+/// Contents that travel in up to this many bytes are sent ahead of their task; larger ones when the agent asks.
 pub const AHEAD_BYTES_MAX: u64 = 32 * 1024;
 
 /// Bytes of content in one frame.
@@ -155,8 +156,7 @@ pub struct BlobChunk {
     /// Where it begins.
     pub offset: u64,
     /// The bytes.
-    #[serde(with = "super::bytes")]
-    pub bytes: Vec<u8>,
+    pub piece: Piece,
 }
 
 /// One thing to do.

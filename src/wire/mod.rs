@@ -3,6 +3,8 @@
 mod bytes;
 pub mod frame;
 pub mod message;
+pub mod piece;
 
 pub use frame::{FrameFault, FrameReader, FrameWriter};
 pub use message::{FromAgent, ToAgent};
+pub use piece::Piece;

@@ -28,7 +28,7 @@ use rollbook::{
     steps::{Desk, Spec},
     target::{Probe, journal::Store, process::Running},
     wire::{
-        FrameReader, FrameWriter, FromAgent, ToAgent,
+        FrameReader, FrameWriter, FromAgent, Piece, ToAgent,
         message::{AHEAD_BYTES_MAX, BlobChunk, CHUNK_BYTES, Closed, HELLO_MAGIC, Hello, Open, Task, TaskEnd, Vigil},
     },
 };
@@ -214,7 +214,7 @@ impl Controller {
         let pieces: Vec<&[u8]> = if bytes.is_empty() { vec![bytes] } else { bytes.chunks(CHUNK_BYTES).collect() };
         for (nth, piece) in pieces.into_iter().enumerate() {
             let offset = (nth * CHUNK_BYTES) as u64;
-            self.tell(&ToAgent::Blob(BlobChunk { content, offset, bytes: piece.to_vec() }));
+            self.tell(&ToAgent::Blob(BlobChunk { content, offset, piece: Piece::packed(piece.to_vec()) }));
         }
     }
 

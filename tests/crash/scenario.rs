@@ -15,7 +15,7 @@ use rollbook::{
     },
     steps::{Desk, Spec},
     wire::{
-        FrameWriter, ToAgent,
+        FrameWriter, Piece, ToAgent,
         message::{BlobChunk, CHUNK_BYTES, Open, Task, Vigil},
     },
 };
@@ -330,7 +330,7 @@ impl Script<'_> {
         for (content, bytes) in desk.0 {
             for (nth, piece) in bytes.chunks(CHUNK_BYTES).enumerate() {
                 let offset = (nth * CHUNK_BYTES) as u64;
-                self.lines.push(&ToAgent::Blob(BlobChunk { content, offset, bytes: piece.to_vec() }));
+                self.lines.push(&ToAgent::Blob(BlobChunk { content, offset, piece: Piece::packed(piece.to_vec()) }));
             }
         }
         let mut task = Task {

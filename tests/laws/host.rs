@@ -23,7 +23,7 @@ use rollbook::{
     },
     target::{Probe, journal::Store, process::Running},
     wire::{
-        FrameReader, FrameWriter, FromAgent, ToAgent,
+        FrameReader, FrameWriter, FromAgent, Piece, ToAgent,
         message::{BlobChunk, Closed, HELLO_MAGIC, Open, Task, TaskEnd, Vigil},
     },
 };
@@ -78,7 +78,7 @@ fn talk(mut line: UnixStream, mode: Mode, (tasks, contents): (Vec<Task>, Vec<Vec
     };
     writer.push(&ToAgent::Open(open), &mut out);
     for bytes in contents {
-        let chunk = BlobChunk { content: Content::of(&bytes), offset: 0, bytes };
+        let chunk = BlobChunk { content: Content::of(&bytes), offset: 0, piece: Piece::packed(bytes) };
         writer.push(&ToAgent::Blob(chunk), &mut out);
     }
     tasks.into_iter().for_each(|task| writer.push(&ToAgent::Task(Box::new(task)), &mut out));

@@ -11,9 +11,10 @@ use crate::{
         results::{self, Results},
     },
     model::{
-        change::DeedReport,
-        event::{Event, Mode, StepEnd, StepOutcome, Undone},
+        change::{Change, Deed, DeedReport},
+        event::{Event, Mode, StepEnd, StepLabel, StepOutcome, Undone},
         ids::TaskNo,
+        state::{PathState, State},
     },
     wire::message::TaskEnd,
 };
@@ -25,8 +26,9 @@ impl HostRun {
         }
     }
 
-    pub(super) fn done(&mut self, no: TaskNo, report: DeedReport, took_us: u64) {
+    pub(super) fn done(&mut self, no: TaskNo, mut report: DeedReport, took_us: u64) {
         let Some(step) = self.labels.get(&no).cloned() else { return };
+        self.fill_in(&step, &mut report);
         // A plan tells deeds so that are too many for one message: nothing is done.
         if self.job.mode == Mode::Plan {
             if let Some(open) = self.open.get_mut(&no) {
@@ -37,8 +39,19 @@ impl HostRun {
         self.tell(Event::DeedDone { host: self.host.name.clone(), step, report, took_us });
     }
 
-    pub(super) fn ended(&mut self, end: TaskEnd) {
+    /// Tells what is in a new file: what was sent to a host, that host does not say again.
+    fn fill_in(&self, step: &StepLabel, report: &mut DeedReport) {
+        let Deed::Change(Change { before: State::Path(PathState::Absent), after, .. }) = &report.deed else { return };
+        if let (State::Path(PathState::File { content, .. }), None, false) = (after, &report.diff, step.sensitive) {
+            report.diff = self.job.shelf.added(content);
+        }
+    }
+
+    pub(super) fn ended(&mut self, mut end: TaskEnd) {
         let Some(open) = self.open.remove(&end.no) else { return };
+        if let Some(step) = self.labels.get(&end.no) {
+            end.deeds.iter_mut().for_each(|report| self.fill_in(step, report));
+        }
         self.aside.take_if(|no| *no == end.no);
         let mut deeds = open.deeds;
         deeds.extend_from_slice(&end.deeds);

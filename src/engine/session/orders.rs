@@ -21,15 +21,42 @@ use crate::{
         event::{Event, Mode},
         ids::TaskNo,
         inventory::Host,
+        state::Content,
     },
-    wire::{
-        ToAgent,
-        message::{AHEAD_BYTES_MAX, BlobChunk, CHUNK_BYTES},
-    },
+    wire::{Piece, ToAgent, message::BlobChunk},
 };
 
 /// Bytes that may wait to be written before more is made.
 const BACKLOG_BYTES: usize = 256 * 1024;
+
+/// How many pieces go as they are after one that did not shrink: its content is likely to be packed or encrypted already.
+const PLAIN_AFTER: u32 = 15;
+
+/// A content that is being sent.
+#[derive(Debug)]
+pub(super) struct Streaming {
+    content: Content,
+    /// Where the next piece begins.
+    offset: u64,
+    /// So many pieces more go as they are.
+    plain: u32,
+}
+
+impl Streaming {
+    fn of(content: Content) -> Streaming {
+        Streaming { content, offset: 0, plain: 0 }
+    }
+
+    fn may_pack(&self) -> bool {
+        self.plain == 0
+    }
+
+    fn goes_on(&mut self, offset: u64, last: &Piece) {
+        let shrank = last.travels() < last.stands_for();
+        self.plain = if self.may_pack() && !shrank { PLAIN_AFTER } else { self.plain.saturating_sub(1) };
+        self.offset = offset;
+    }
+}
 
 impl Session {
     /// Carries out orders until there are none, or enough waits to be written.
@@ -74,11 +101,11 @@ impl Session {
                 }
                 Some(Order::Confirm(no)) => self.confirm(Some(no)),
                 Some(Order::Ahead(content)) => {
-                    if content.bytes <= AHEAD_BYTES_MAX && self.sent.insert(content) {
-                        self.streaming = Some((content, 0));
+                    if self.job.shelf.is_light(&content) && self.sent.insert(content) {
+                        self.streaming = Some(Streaming::of(content));
                     }
                 }
-                Some(Order::Content(content)) => self.streaming = Some((content, 0)),
+                Some(Order::Content(content)) => self.streaming = Some(Streaming::of(content)),
                 Some(Order::Raw { no, line, timeout_s }) => self.raw(no, &line, timeout_s).await,
             }
         }
@@ -132,15 +159,19 @@ impl Session {
 
     /// Sends the next piece of the content that is being streamed.
     fn stream(&mut self) -> Result<(), Fault> {
-        let (content, offset) = self.streaming.expect("only called while streaming");
-        let piece = self.job.shelf.piece(&content, offset, CHUNK_BYTES);
-        let bytes = piece.map_err(|error| Fault::internal("a local file cannot be read any more").because(&error))?;
-        let end = offset + bytes.len() as u64;
-        if end < content.bytes && bytes.is_empty() {
+        let mut streaming = self.streaming.take().expect("only called while streaming");
+        let Streaming { content, offset, .. } = streaming;
+        let piece = self.job.shelf.piece(&content, offset, streaming.may_pack());
+        let piece = piece.map_err(|error| Fault::internal("a local file cannot be read any more").because(&error))?;
+        let end = offset + piece.stands_for();
+        if end < content.bytes && piece.stands_for() == 0 {
             return Err(Fault::input("a local file was cut short while it was sent"));
         }
-        self.streaming = (end < content.bytes).then_some((content, end));
-        self.push(&ToAgent::Blob(BlobChunk { content, offset, bytes }));
+        if end < content.bytes {
+            streaming.goes_on(end, &piece);
+            self.streaming = Some(streaming);
+        }
+        self.push(&ToAgent::Blob(BlobChunk { content, offset, piece }));
         Ok(())
     }
 

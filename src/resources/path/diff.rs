@@ -21,6 +21,10 @@ pub fn diff(old: &[u8], new: &[u8]) -> Option<String> {
     if old == new {
         return None;
     }
+    // A lone CR ends a line for the comparison.
+    if old.is_empty() && !new.contains('\r') {
+        return Some(added(new));
+    }
     let diff = TextDiff::configure().algorithm(Algorithm::Myers).timeout(TIME_MAX).diff_lines(old, new);
     let mut told = String::new();
     for hunk in diff.unified_diff().context_radius(3).iter_hunks() {
@@ -30,6 +34,23 @@ pub fn diff(old: &[u8], new: &[u8]) -> Option<String> {
         }
     }
     Some(told)
+}
+
+/// The same where there was nothing: all that there is to read is what will be told.
+fn added(new: &str) -> String {
+    let lines = new.split_inclusive('\n').count();
+    let mut told = if lines == 1 { "@@ -0,0 +1 @@\n".to_owned() } else { format!("@@ -0,0 +1,{lines} @@\n") };
+    for line in new.split_inclusive('\n') {
+        told.push('+');
+        told.push_str(line);
+        if told.len() > DIFF_BYTES_MAX {
+            return cut(told);
+        }
+    }
+    if !new.ends_with('\n') {
+        told.push_str("\n\\ No newline at end of file\n");
+    }
+    told
 }
 
 /// Text is UTF-8 without NUL.
@@ -61,6 +82,15 @@ mod tests {
         assert_eq!(diff(b"same", b"same"), None);
         assert_eq!(diff(b"\0", b"x"), None);
         assert_eq!(diff(b"\xff", b"x"), None);
+    }
+
+    #[test]
+    fn what_is_new_is_told_as_any_difference_is() {
+        for new in ["a\n", "a", "a\nb\n", "a\nb", "\n", "\n\n", "é\n"] {
+            let all = TextDiff::configure().algorithm(Algorithm::Myers).diff_lines("", new);
+            let told: String = all.unified_diff().context_radius(3).iter_hunks().map(|hunk| hunk.to_string()).collect();
+            assert_eq!(added(new), told, "{new:?}");
+        }
     }
 
     #[test]
