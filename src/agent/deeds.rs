@@ -34,7 +34,7 @@ pub(super) fn changes(view: &mut dyn View, decision: &Decision) -> Result<Vec<Ch
 /// The acts of a decision, each with its undo and the task's environment.
 pub(super) fn acts(task: &Task, decision: &Decision) -> Vec<Deed> {
     let undo = |act: &Act| match (act, &task.undo) {
-        (Act::Run(_), Some(undo)) => Undo::Run(of_task(task, undo)),
+        (Act::Run(command), Some(undo)) => Undo::Run(beside(command, of_task(task, undo))),
         // A handler's command stands for the files that notified it: it is run again when they are back.
         (Act::Run(_), None) if task.only_if_notified => Undo::Repeat,
         (Act::Run(_), None) => Undo::Irreversible,
@@ -45,6 +45,11 @@ pub(super) fn acts(task: &Task, decision: &Decision) -> Vec<Deed> {
         other => other.clone(),
     };
     decision.acts.iter().map(|act| Deed::Act { act: with_environment(act), undo: undo(act) }).collect()
+}
+
+/// An undo starts where the command did.
+fn beside(command: &CommandSpec, undo: CommandSpec) -> CommandSpec {
+    CommandSpec { chdir: undo.chdir.or_else(|| command.chdir.clone()), ..undo }
 }
 
 /// A command of a task: with the task's variables below its own, and ended with the task's time.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::Deserialize;
 use serde_json::Value as Data;
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         strategy::Confirm,
     },
     render::{Pending, RenderHalt, Scope},
-    steps::{self, Spec},
+    steps::{self, Spec, fields::CommandLine},
     wire::message::Task,
 };
 
@@ -268,27 +269,19 @@ fn scalar(node: &Node) -> Result<String, Fault> {
     }
 }
 
-/// `undo:` as a command: a text is split into words as a shell would, a list is taken as it is, and
-/// `{shell: text}` is given to a shell.
+/// `undo:` as a command: a text or a list as `command` takes them, and `{shell: text}` is given to a shell.
 fn undo_command(job: &Job, undo: &Node, scope: &Scope) -> Result<CommandSpec, Halt> {
     let node = whole(job.renderer.node(undo, &[], scope))?;
-    let wrong = |message: String| Fault::input(message).at(&undo.place);
+    let wrong = |message: &str| Fault::input(message).at(&undo.place);
     let argv = match &node.value {
-        Value::Text { text, .. } => {
-            shlex::split(text).ok_or_else(|| wrong("`undo` has an unclosed quote".to_owned()))?
-        }
-        Value::List(items) => items.iter().map(scalar).collect::<Result<_, _>>()?,
         Value::Map(entries) => match &entries[..] {
             [entry] if entry.key == "shell" => vec!["/bin/sh".into(), "-c".into(), scalar(&entry.value)?],
-            _ => return Err(wrong("`undo` takes a text, a list, or {shell: text}".to_owned()).into()),
+            _ => return Err(wrong("`undo` takes a text, a list, or {shell: text}").into()),
         },
-        _ => return Err(wrong(format!("`undo` takes a command, and this is {}", node.what())).into()),
+        _ => decode::with(&node, |reader| CommandLine::deserialize(reader)).map_err(Halt::Wrong)?.0,
     };
-    if argv.is_empty() {
-        return Err(wrong("`undo` is empty".to_owned()).into());
-    }
     if argv.iter().any(|word| job.masker.finds(word)) {
-        return Err(wrong("`undo` has a sensitive value among its arguments, where every user could read it".into())
+        return Err(wrong("`undo` has a sensitive value among its arguments, where every user could read it")
             .hint("pass it in `environment:`")
             .into());
     }

@@ -30,7 +30,8 @@ use crate::{
 pub struct Command {
     /// The program and its arguments: a text that is split at blanks, quotes heeded, or a list.
     pub cmd: CommandLine,
-    /// The directory to start it in. Default: the home directory of the user that the steps run as.
+    /// The directory to start it in, its guards and its `undo` too. Default: the home directory of the user that the
+    /// steps run as.
     #[serde(default)]
     pub chdir: Option<AbsolutePath>,
     /// A path that the program makes: where it exists, there is nothing to do.

@@ -35,7 +35,8 @@ pub struct Shell {
     /// The shell, started with `-c`. Default: /bin/sh.
     #[serde(default)]
     pub executable: Option<AbsolutePath>,
-    /// The directory to start it in. Default: the home directory of the user that the steps run as.
+    /// The directory to start it in, its guards and its `undo` too. Default: the home directory of the user that the
+    /// steps run as.
     #[serde(default)]
     pub chdir: Option<AbsolutePath>,
     /// A path that the script makes: where it exists, there is nothing to do.

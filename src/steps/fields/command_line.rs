@@ -29,8 +29,8 @@ impl CommandLine {
         let bare = |word: &str| OPERATORS.contains(&word) && text.split_whitespace().any(|raw| raw == word);
         if let Some(operator) = words.iter().find(|word| bare(word)) {
             return Err(format!(
-                "no shell reads this, so {operator:?} would be an argument; use the kind \"shell\", or a list where it \
-                 is meant as one"
+                "no shell reads this, so {operator:?} would be an argument; give it to one (`shell:`, or sh -c '…'), or \
+                 write a list where it is meant as one"
             ));
         }
         CommandLine::of(words)
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(split("grep a;b /x").unwrap(), ["grep", "a;b", "/x"]);
         assert_eq!(split("sh -c 'a | b'").unwrap(), ["sh", "-c", "a | b"]);
         assert_eq!(split("cut -d '|' x").unwrap(), ["cut", "-d", "|", "x"]);
-        assert!(split("ps ax | grep x").unwrap_err().contains("\"shell\""));
+        assert!(split("ps ax | grep x").unwrap_err().contains("`shell:`"));
         assert!(split("echo 'a").unwrap_err().contains("not closed"));
         assert!(split("  ").is_err() && split("''").is_err());
     }
