@@ -18,11 +18,20 @@ fn folder() -> PathBuf {
 fn plan(runbook: &str, inventory: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_rollbook"))
         .args(["plan", runbook, "-i", inventory])
+        .args(options(runbook))
         .current_dir(folder())
         .env("NO_COLOR", "1")
         .env_remove("ROLLBOOK_STORE")
         .output()
         .expect("rollbook can be started")
+}
+
+/// The options that a sample's first line asks for: `# rollbook plan --tags some`.
+fn options(runbook: &str) -> Vec<String> {
+    let text = fs::read(folder().join(runbook)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let asked = text.lines().next().and_then(|line| line.strip_prefix("# rollbook plan "));
+    asked.into_iter().flat_map(str::split_whitespace).map(str::to_owned).collect()
 }
 
 /// Runs every sample of a folder, and gives those whose words differ from what is expected.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::{
     base::Faults,
-    engine::{job::Job, task},
-    model::ids::TaskNo,
-    render::{Reads, Scope},
+    engine::{job::Job, order, task},
+    model::{ids::TaskNo, runbook::Step},
+    render::{Pending, Reads, Scope},
 };
 
 /// Renders every step for every host as far as it can be without a connection, once for all hosts that give it the same,
@@ -14,12 +14,22 @@ use crate::{
 pub fn check(job: &Job) -> Result<(), Faults> {
     let mut seen = BTreeSet::new();
     let mut faults = Faults::default();
+    let mut add = |found: Faults| faults.0.extend(found.0.into_iter().filter(|fault| seen.insert(fault.to_string())));
+    let chosen = || {
+        let numbered = (0..).map_while(|number| Some((number, job.step(number)?)));
+        numbered.filter(|(number, step)| !step.is_broken && job.chooses(*number, step))
+    };
+    let mut blind = BTreeSet::new();
+    for (number, step) in chosen() {
+        let found = order::faults(job, number, step);
+        if !found.0.is_empty() {
+            blind.insert(number);
+            add(found);
+        }
+    }
     for host in &job.hosts {
         let scope = job.scope(host);
-        for (number, step) in (0..).map_while(|number| Some((number, job.step(number)?))) {
-            if step.is_broken || !job.chooses(number, step) {
-                continue;
-            }
+        for (number, step) in chosen().filter(|(number, _)| !blind.contains(number)) {
             let no = TaskNo { step: u32::try_from(number).expect("steps are counted in u32"), item: 0 };
             if job.drafts.has_common(host, no.step) {
                 continue;
@@ -28,13 +38,19 @@ pub fn check(job: &Job) -> Result<(), Faults> {
             let scope = Scope { reads: Some(reads.clone()), ..scope.clone() };
             match task::render(job, step, no, &scope) {
                 task::Rendered::Work(items) => job.drafts.keep(&host.name, no.step, items, &reads),
-                task::Rendered::Wait(_) => {}
-                task::Rendered::Wrong(found) => {
-                    let new = found.0.into_iter().filter(|fault| seen.insert(fault.to_string()));
-                    faults.0.extend(new);
-                }
+                task::Rendered::Wait(pending) => add(in_vain(job, number, step, &pending)),
+                task::Rendered::Wrong(found) => add(found),
             }
         }
     }
     faults.or(())
+}
+
+/// What is wrong with a step that waits for a result that never comes.
+fn in_vain(job: &Job, number: usize, step: &Step, pending: &Pending) -> Faults {
+    let fault = match pending {
+        Pending::Step(id) => order::out_of_reach(job, number, id),
+        Pending::Facts => None,
+    };
+    Faults(fault.into_iter().map(|fault| fault.at(&step.place)).collect())
 }

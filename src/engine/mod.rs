@@ -17,6 +17,7 @@ pub mod gate;
 pub mod host_run;
 pub mod job;
 mod line;
+mod order;
 pub mod outcome;
 pub mod recover;
 mod results;

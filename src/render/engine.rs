@@ -114,6 +114,12 @@ impl Engine {
         template.map(|template| template.undeclared_variables(false)).into_iter().flatten()
     }
 
+    /// The same with what is taken of them, as in `facts.os_family`.
+    pub(super) fn paths(&self, name: &str) -> impl Iterator<Item = String> + use<> {
+        let template = self.env.get_template(name);
+        template.map(|template| template.undeclared_variables(true)).into_iter().flatten()
+    }
+
     /// The source of the file called `name`.
     pub(super) fn source(&self, name: &str) -> Option<String> {
         load(&self.files, name).ok().flatten()

@@ -10,6 +10,7 @@ mod filters;
 mod methods;
 mod places;
 mod reads;
+mod results;
 mod scope;
 mod spot;
 mod value;
