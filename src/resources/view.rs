@@ -257,11 +257,16 @@ impl View for HostView<'_> {
     }
 
     fn list(&mut self, path: &ByteText) -> Result<Vec<ByteText>, Halt> {
-        let resource = Resource::Path(path.clone());
-        let mut found = match self.overlay.find(&resource) {
-            Some(_) => Vec::new(),
-            None => self.probe.list(path).map_err(|error| Halt::io(format_args!("listing {path}"), &error))?,
+        let failed = |error| Halt::io(format_args!("listing {path}"), &error);
+        let is_hosts = match self.overlay.find(&Resource::Path(path.clone())) {
+            None => true,
+            // A directory that is given other attributes keeps what is in it.
+            Some(State::Path(PathState::Directory { .. })) => {
+                self.probe.lstat(path).map_err(failed)?.is_some_and(|found| found.is_dir())
+            }
+            Some(_) => false,
         };
+        let mut found = if is_hosts { self.probe.list(path).map_err(failed)? } else { Vec::new() };
         found.retain(|child| !self.overlay.states.contains_key(&Resource::Path(child.clone())));
         for (resource, state) in &self.overlay.states {
             if let Resource::Path(child) = resource
