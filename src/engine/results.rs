@@ -7,7 +7,7 @@ use serde_json::{Value as Data, json};
 use crate::{
     model::{
         change::{Deed, DeedReport},
-        event::StepOutcome,
+        event::{Capped, StepOutcome},
         ids::StepId,
     },
     wire::message::TaskEnd,
@@ -76,12 +76,17 @@ pub(super) fn of_task(end: &TaskEnd) -> Data {
     }
     if let Some(output) = &end.output {
         result.insert("rc".into(), output.code.into());
-        result.insert("stdout".into(), output.stdout.text.as_str().into());
-        result.insert("stderr".into(), output.stderr.text.as_str().into());
-        let lines: Vec<&str> = output.stdout.text.lines().collect();
-        result.insert("stdout_lines".into(), lines.into());
+        let (stdout, stderr) = (unended(&output.stdout), unended(&output.stderr));
+        result.insert("stdout".into(), stdout.into());
+        result.insert("stderr".into(), stderr.into());
+        result.insert("stdout_lines".into(), stdout.lines().collect());
     }
     Data::Object(result)
+}
+
+/// What was printed without the line ends that close it, as a shell's `$(…)` and Ansible give it.
+fn unended(stream: &Capped) -> &str {
+    stream.text.trim_end_matches(['\r', '\n'])
 }
 
 /// The result of a loop: always a list of its items' results, and what holds for all.
@@ -94,6 +99,31 @@ fn sum_up(results: &[Data]) -> Data {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{event::Output, ids::TaskNo};
+
+    #[test]
+    fn what_a_command_printed_has_no_line_end_at_its_end() {
+        let printed = |text: &str| Capped { text: text.to_owned(), ..Capped::default() };
+        let end = TaskEnd {
+            no: TaskNo { step: 0, item: 0 },
+            outcome: StepOutcome::Changed,
+            deeds: Vec::new(),
+            output: Some(Output {
+                code: Some(0),
+                signal: None,
+                timed_out: false,
+                stdout: printed("\n one\ntwo \r\n\n"),
+                stderr: printed("2\n"),
+            }),
+            message: None,
+            data: String::new(),
+            attempts: 1,
+            took_us: 0,
+        };
+        let result = of_task(&end);
+        assert_eq!((&result["stdout"], &result["stderr"]), (&json!("\n one\ntwo "), &json!("2")));
+        assert_eq!(result["stdout_lines"], json!(["", " one", "two "]));
+    }
 
     #[test]
     fn a_loop_gives_a_list_in_the_order_of_its_items() {
