@@ -68,8 +68,21 @@ pub(super) fn halt(error: &Error, source: &Source<'_>, shared: &Arc<Shared>, roo
         Some(expression) => undefined_fault(expression, shared, root),
         None => missing_file(error, shared).unwrap_or_else(|| describe(error)),
     };
+    let fault = if error.kind() == ErrorKind::SyntaxError { with_braces(fault, source) } else { fault };
     let fault = fault.at(&place);
     RenderHalt::from(if place.file == source.place.file { fault } else { named_at(fault, source) })
+}
+
+/// The hint for an expression that is written as a template.
+fn with_braces(fault: Fault, source: &Source<'_>) -> Fault {
+    if source.form != EXPRESSION || !source.text.contains("{{") {
+        return fault;
+    }
+    let inner = source.text.trim().strip_prefix("{{").and_then(|text| text.strip_suffix("}}"));
+    match inner.filter(|inner| !inner.contains("{{")) {
+        Some(inner) => fault.hint(format!("an expression has no braces: write `{}`", inner.trim())),
+        None => fault.hint("an expression has no braces around its names"),
+    }
 }
 
 fn named_at(mut fault: Fault, source: &Source<'_>) -> Fault {

@@ -1,5 +1,6 @@
 //! A runbook's file to its model. The format's reference is docs/runbook-format.md.
 
+mod ansible;
 mod block;
 mod params;
 mod step;
@@ -37,7 +38,7 @@ pub fn load(path: &Path, kinds: &[KindWord]) -> (Option<Runbook>, Faults) {
 pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> (Option<Runbook>, Faults) {
     let mut faults = Faults::default();
     let node = faults.keep(yaml::parse(file, text));
-    let fields = node.as_ref().and_then(|node| faults.keep(Fields::of(node, "a runbook")));
+    let fields = node.as_ref().and_then(|node| faults.keep(fields_of(node)));
     let Some(mut fields) = fields else { return (None, faults) };
     let name = fields.required("runbook").and_then(|node| fields.faults.keep(decode::text(node)));
     let hosts = fields.required("hosts").and_then(|node| fields.faults.keep(decode::text(node)));
@@ -84,7 +85,15 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> (Option<Runbook>, Fa
         marks,
         handlers,
     });
+    fields.refuse(ansible::instead_of_key);
     (runbook, fields.finish(Some(())).err().unwrap_or_default())
+}
+
+fn fields_of(node: &Node) -> Result<Fields<'_>, Fault> {
+    Fields::of(node, "a runbook").map_err(|fault| match node.value {
+        Value::List(_) => fault.hint("a play of a playbook is a runbook: take its dash away, and say `runbook: NAME`"),
+        _ => fault,
+    })
 }
 
 fn read_become(node: &Node) -> Result<Become, Fault> {

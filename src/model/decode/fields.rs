@@ -12,7 +12,7 @@ use crate::{
 /// Reads the keys of one mapping. What is wrong is kept in the reader, and reading goes on.
 pub struct Fields<'node> {
     node: &'node Node,
-    known: Vec<&'static str>,
+    known: Vec<&'node str>,
     /// What was found wrong so far.
     pub faults: Faults,
 }
@@ -59,6 +59,17 @@ impl<'node> Fields<'node> {
     /// An optional boolean, false where it is not given.
     pub fn truth(&mut self, key: &'static str) -> bool {
         self.read(key, truth).unwrap_or(false)
+    }
+
+    /// Refuses keys that were not asked for and that are known to mean something elsewhere, with what to write instead.
+    pub fn refuse(&mut self, instead: impl Fn(&str) -> Option<&'static str>) {
+        for entry in self.node.as_map().unwrap_or_default() {
+            if let Some(hint) = instead(&entry.key).filter(|_| !self.known.contains(&&*entry.key)) {
+                self.known.push(&entry.key);
+                let fault = Fault::input(format!("there is no key `{}` here", entry.key)).at(&entry.key_place);
+                self.faults.push(fault.hint(hint));
+            }
+        }
     }
 
     /// Takes the keys that were not asked for as wrong, and gives the value if nothing is.

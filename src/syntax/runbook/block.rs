@@ -7,7 +7,7 @@ use crate::{
         node::{Node, Value},
         runbook::{KindWord, Mark, Step, Turn},
     },
-    syntax::runbook::{read_vars, step},
+    syntax::runbook::{ansible, read_vars, step},
 };
 
 /// How deep blocks can be nested.
@@ -89,6 +89,7 @@ impl Outline {
             step.turn = step.turn.or(once);
             step.is_broken |= is_broken;
         }
+        fields.refuse(ansible::instead_of_key);
         fields.finish(Some(()))
     }
 }

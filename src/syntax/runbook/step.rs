@@ -10,14 +10,14 @@ use crate::{
         node::{Entry, Node, Value},
         runbook::{KindWord, Placed, Retry, Step, Turn},
     },
-    syntax::runbook::{is_identifier, read_vars, strategy},
+    syntax::runbook::{ansible, is_identifier, read_vars, strategy},
 };
 
 /// Keys that make a block of steps.
 const OF_BLOCKS: [&str; 3] = ["block", "rescue", "always"];
 
 /// What a step may have beside its kind.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 17] = [
     "name",
     "id",
     "when",
@@ -35,7 +35,6 @@ const KEYS: [&str; 18] = [
     "delegate_to",
     "confirm_within",
     "confirm_via",
-    "register",
 ];
 
 /// Reads a list of steps; those that are wrong are told, and marked.
@@ -70,10 +69,6 @@ pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Opti
     }
     for key in &OF_BLOCKS {
         fields.value(key);
-    }
-    if let Some(register) = fields.value("register") {
-        let fault = Fault::input("there is no `register` here").at(&register.place);
-        fields.faults.push(fault.hint("give the step an `id`, and find its results under steps.<id>"));
     }
     let name = fields.text("name");
     let id = fields.read("id", read_id);
@@ -120,6 +115,7 @@ pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Opti
             Node { value: Value::Null, place: node.place.clone() },
         ),
     };
+    fields.refuse(ansible::instead_of_key);
     // Without a kind, the word that was meant as one would be told twice.
     let told = if kind.is_some() { fields.finish(Some(())).err() } else { Some(fields.faults) };
     let is_broken = told.is_some();
@@ -180,19 +176,20 @@ fn kind_of<'a>(node: &'a Node, kinds: &'a [KindWord], faults: &mut Faults) -> Op
 }
 
 fn no_kind(node: &Node, entries: &[Entry], kinds: &[KindWord]) -> Fault {
+    let is_strange = |entry: &&Entry| !KEYS.contains(&&*entry.key) && ansible::instead_of_key(&entry.key).is_none();
+    let Some(stranger) = entries.iter().find(is_strange) else {
+        let fault = Fault::input("this step has no kind: it does not say what to do").at(&node.place);
+        return fault.hint("`rollbook kinds` lists the kinds");
+    };
+    let fault = Fault::input(format!("there is no step kind `{}`", stranger.key)).at(&stranger.key_place);
     let names = || kinds.iter().map(|kind| kind.name);
-    let stranger = entries.iter().find(|entry| !KEYS.contains(&&*entry.key));
-    match stranger {
-        Some(entry) => {
-            let fault = Fault::input(format!("there is no step kind `{}`", entry.key)).at(&entry.key_place);
-            match nearest(&entry.key, names().chain(KEYS)) {
-                Some(near) => fault.hint(format!("did you mean `{near}`?")),
-                None => fault.hint("`rollbook kinds` lists the kinds"),
-            }
-        }
-        None => Fault::input("this step has no kind: it does not say what to do")
-            .at(&node.place)
-            .hint("`rollbook kinds` lists the kinds"),
+    let word = ansible::module(&stranger.key);
+    if let Some(hint) = ansible::instead_of_module(word) {
+        return fault.hint(hint);
+    }
+    match names().find(|name| *name == word).or_else(|| nearest(word, names().chain(KEYS))) {
+        Some(near) => fault.hint(format!("did you mean `{near}`?")),
+        None => fault.hint("`rollbook kinds` lists the kinds"),
     }
 }
 
