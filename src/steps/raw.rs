@@ -10,8 +10,8 @@ use crate::{
 
 /// Runs a line by the login shell of the remote user, without the agent: for hosts on which it cannot run.
 ///
-/// Nothing is known of what the line does: it has no guards, runs each time, and is irreversible. Use `command` or
-/// `shell` wherever the agent runs.
+/// Nothing is known of what the line does: it has no guards, runs each time, and is irreversible. It takes no `retry` and
+/// no `environment`. Use `command` or `shell` wherever the agent runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "controller", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -33,7 +33,8 @@ impl Kind for Raw {
         if self.line.trim().is_empty() || self.line.contains('\0') {
             return Err(Fault::input("line is empty, or holds a NUL"));
         }
-        refuse_secret(desk, &self.line, "the line")
+        let hint = "Use `command` or `shell`, which get it in stdin, or in the step's environment.";
+        refuse_secret(desk, &self.line, "the line", hint)
     }
 
     fn want(&self, _now: &mut dyn View) -> Result<Decision, Halt> {

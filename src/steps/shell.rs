@@ -8,7 +8,7 @@ use crate::{
     resources::{Halt, View},
     steps::{
         Decision, Desk, Kind,
-        fields::{AbsolutePath, CommandLine, OneOrMore, refuse_secret},
+        fields::{AbsolutePath, CommandLine, HANDED_OVER, OneOrMore, refuse_secret},
         guards::Guards,
         yes,
     },
@@ -88,7 +88,7 @@ impl Kind for Shell {
         if self.cmd.contains('\0') {
             return Err(Fault::input("a script cannot hold a NUL"));
         }
-        refuse_secret(desk, &self.cmd, "the script")?;
+        refuse_secret(desk, &self.cmd, "the script", HANDED_OVER)?;
         [&self.unless, &self.only_if].into_iter().flatten().try_for_each(|command| command.check(desk))
     }
 

@@ -2,6 +2,7 @@
 
 mod ansible;
 mod block;
+mod clash;
 mod params;
 mod step;
 mod strategy;

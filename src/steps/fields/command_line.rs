@@ -50,17 +50,20 @@ impl CommandLine {
 impl CommandLine {
     /// Refuses sensitive values among the arguments.
     pub fn check(&self, desk: &dyn Desk) -> Result<(), Fault> {
-        self.0.iter().try_for_each(|argument| refuse_secret(desk, argument, "an argument"))
+        self.0.iter().try_for_each(|argument| refuse_secret(desk, argument, "an argument", HANDED_OVER))
     }
 }
 
-/// A sensitive value must not stand in a process list. `part` says what may hold one.
-pub fn refuse_secret(desk: &dyn Desk, text: &str, part: &str) -> Result<(), Fault> {
+/// How a command gets what nobody else may see.
+pub const HANDED_OVER: &str = "Hand it over in stdin, or in the step's environment.";
+
+/// A sensitive value must not stand in a process list. `part` says what may hold one, `hint` where it belongs.
+pub fn refuse_secret(desk: &dyn Desk, text: &str, part: &str, hint: &str) -> Result<(), Fault> {
     if !desk.holds_secret(text) {
         return Ok(());
     }
     let message = format!("{part} holds a sensitive value, which every user of the host could see");
-    Err(Fault::new(FaultKind::Policy, message).hint("Hand it over in stdin, or in the step's environment."))
+    Err(Fault::new(FaultKind::Policy, message).hint(hint))
 }
 
 impl<'de> Deserialize<'de> for CommandLine {

@@ -7,7 +7,7 @@ mod path;
 mod scalar;
 mod source;
 
-pub use command_line::{CommandLine, refuse_secret};
+pub use command_line::{CommandLine, HANDED_OVER, refuse_secret};
 pub use mode::Mode;
 pub use names::names_of;
 pub use path::{AbsolutePath, Destination};

@@ -10,7 +10,7 @@ use crate::{
         node::{Entry, Node, Value},
         runbook::{KindWord, Placed, Retry, Step, Turn},
     },
-    syntax::runbook::{ansible, is_identifier, read_vars, strategy},
+    syntax::runbook::{ansible, clash, is_identifier, read_vars, strategy},
 };
 
 /// Keys that make a block of steps.
@@ -76,9 +76,6 @@ pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Opti
     let each = fields.value("loop").cloned();
     let notify = fields.read("notify", decode::texts).unwrap_or_default();
     let undo = fields.value("undo").cloned();
-    if let (Some(undo), Some((kind, _))) = (&undo, kind.filter(|(kind, _)| !kind.runs)) {
-        fields.faults.push(no_undo(kind, kinds).at(&undo.place));
-    }
     let retry = fields.read("retry", read_retry);
     let timeout_s = fields.read("timeout", duration_ms).map(|limit| limit.div_ceil(1000));
     let environment = fields.read("environment", pairs).unwrap_or_default();
@@ -87,25 +84,8 @@ pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Opti
     let tags = fields.read("tags", tags).unwrap_or_default();
     let turn = turn(&mut fields);
     let confirm = strategy::confirm(&mut fields);
-    if let (Some(_), Some((_, entry))) = (&confirm, kind.filter(|(kind, _)| kind.name == "raw")) {
-        let fault = Fault::input("`raw` cannot be confirmed: nothing can undo it");
-        fields.faults.push(fault.at(&entry.key_place).hint("use `command`, with an `undo`"));
-    }
     let delegate_to = fields.text("delegate_to");
-    if let Some(delegate) = &delegate_to {
-        let is_raw = kind.is_some_and(|(kind, _)| kind.name == "raw");
-        let cannot = |what: &str| Fault::input(format!("what another host does cannot {what}")).at(&delegate.place);
-        if is_raw {
-            fields.faults.push(cannot("be `raw`: nothing can undo it").hint("use `command`, with an `undo`"));
-        }
-        if confirm.is_some() {
-            fields.faults.push(cannot("be confirmed: remove `confirm_within`"));
-        }
-        if !notify.is_empty() {
-            let fault = cannot("notify: handlers run on the host itself");
-            fields.faults.push(fault.hint("delegate a step behind it that does what the handler would"));
-        }
-    }
+    fields.faults.0.extend(kind.iter().flat_map(|(kind, _)| clash::faults(node, kind, kinds)));
     let (word, args) = match kind {
         Some((kind, entry)) => {
             (Placed { value: kind.name.to_owned(), place: entry.key_place.clone() }, arguments(kind, entry, node))
@@ -141,12 +121,6 @@ pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Opti
         confirm,
         is_broken,
     })
-}
-
-fn no_undo(kind: &KindWord, kinds: &[KindWord]) -> Fault {
-    let runs: Vec<_> = kinds.iter().filter(|kind| kind.runs).map(|kind| format!("`{}`", kind.name)).collect();
-    let fault = Fault::input(format!("`{}` takes no `undo`", kind.name));
-    fault.hint(format!("it is for {}: all else goes back to the state in which it was found", runs.join(" and ")))
 }
 
 /// The one key that is a kind.
