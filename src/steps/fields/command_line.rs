@@ -19,15 +19,16 @@ use crate::{
 pub struct CommandLine(pub Vec<String>);
 
 /// What stands between blanks in a shell's line and is no argument.
-const OPERATORS: &[&str] =
-    &["|", "||", "&&", "&", ";", ">", ">>", "<", "<<", "2>", "2>&1", "2>/dev/null", ">/dev/null", "&>", "|&"];
+const OPERATORS: &[&str] = &["|", "||", "&&", "&", ";", "|&"];
+
+/// How a redirection begins, its file behind it or apart.
+const REDIRECTIONS: &[&str] = &[">", "<", "1>", "2>", "&>"];
 
 impl CommandLine {
     /// Splits a text. The error is a sentence.
     pub fn split(text: &str) -> Result<Self, String> {
         let words = shlex::split(text).ok_or_else(|| format!("a quote in {text:?} is not closed"))?;
-        let bare = |word: &str| OPERATORS.contains(&word) && text.split_whitespace().any(|raw| raw == word);
-        if let Some(operator) = words.iter().find(|word| bare(word)) {
+        if let Some(operator) = as_written(text).find(|word| is_for_a_shell(word)) {
             return Err(format!(
                 "no shell reads this, so {operator:?} would be an argument; give it to one (`shell:`, or sh -c '…'), or \
                  write a list where it is meant as one"
@@ -52,6 +53,27 @@ impl CommandLine {
     pub fn check(&self, desk: &dyn Desk) -> Result<(), Fault> {
         self.0.iter().try_for_each(|argument| refuse_secret(desk, argument, "an argument", HANDED_OVER))
     }
+}
+
+/// The words of a line as they are written, quotes and backslashes included.
+fn as_written(text: &str) -> impl Iterator<Item = &str> {
+    let (mut quote, mut is_escaped) = (None, false);
+    text.split(move |c: char| {
+        match (quote, c) {
+            _ if is_escaped => is_escaped = false,
+            (None | Some('"'), '\\') => is_escaped = true,
+            (None, '\'' | '"') => quote = Some(c),
+            (None, _) => return c.is_ascii_whitespace(),
+            (Some(open), _) if open == c => quote = None,
+            (Some(_), _) => {}
+        }
+        false
+    })
+}
+
+fn is_for_a_shell(word: &str) -> bool {
+    let ends_command = word.ends_with(';') && !word.ends_with("\\;");
+    ends_command || OPERATORS.contains(&word) || REDIRECTIONS.iter().any(|redirection| word.starts_with(redirection))
 }
 
 /// How a command gets what nobody else may see.
@@ -132,6 +154,14 @@ mod tests {
         assert_eq!(split("grep a;b /x").unwrap(), ["grep", "a;b", "/x"]);
         assert_eq!(split("sh -c 'a | b'").unwrap(), ["sh", "-c", "a | b"]);
         assert_eq!(split("cut -d '|' x").unwrap(), ["cut", "-d", "|", "x"]);
+        assert_eq!(split("find . -exec rm {} \\; -o -name ';'").unwrap()[4..], ["{}", ";", "-o", "-name", ";"]);
+        assert_eq!(
+            split("grep '>x y' \"a >b c;\" \\>d e>f 3>g").unwrap()[1..],
+            [">x y", "a >b c;", ">d", "e>f", "3>g"]
+        );
+        for glued in [">/tmp/x", ">>x", ">\"x\"", "2>/dev/null", "2>&1", "&>x", "</etc/hosts", "<<<x", "x;"] {
+            assert!(split(&format!("echo hi {glued}")).unwrap_err().contains("no shell reads this"), "{glued}");
+        }
         assert!(split("ps ax | grep x").unwrap_err().contains("`shell:`"));
         assert!(split("echo 'a").unwrap_err().contains("not closed"));
         assert!(split("  ").is_err() && split("''").is_err());
