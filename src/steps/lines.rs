@@ -22,10 +22,20 @@ impl Pattern {
 
 /// Compiles a regular expression. The error is a sentence.
 pub(super) fn compile(field: &str, text: &str) -> Result<Pattern, String> {
+    build(field, text, false)
+}
+
+/// Whether a text of several lines matches somewhere: `^` and `$` stand at the ends of each line. Bytes that are no UTF-8
+/// match nothing but a dot.
+pub(super) fn is_in(field: &str, text: &str, bytes: &[u8]) -> Result<bool, String> {
+    Ok(build(field, text, true)?.0.is_match(&String::from_utf8_lossy(bytes)))
+}
+
+fn build(field: &str, text: &str, lines: bool) -> Result<Pattern, String> {
     if text.is_empty() {
         return Err(format!("{field} is empty, and would match every line"));
     }
-    let built = RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
+    let built = RegexBuilder::new(text).multi_line(lines).crlf(lines).size_limit(REGEX_BYTES_MAX).build();
     built.map(Pattern).map_err(|error| format!("{field} is no regular expression: {error}"))
 }
 

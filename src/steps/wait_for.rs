@@ -11,7 +11,7 @@ use crate::{
     steps::{
         Decision, Desk, Kind, Patience, address,
         fields::{AbsolutePath, Span},
-        lines::compile,
+        lines::{compile, is_in},
         paths::{Spot, exists},
     },
 };
@@ -35,7 +35,7 @@ pub struct WaitFor {
     /// The absolute path. Either this or `port`.
     #[serde(default)]
     pub path: Option<AbsolutePath>,
-    /// A regular expression that the file at `path` must match somewhere.
+    /// A regular expression that the file at `path` must match somewhere; `^` and `$` are the ends of a line.
     #[serde(default)]
     pub search_regex: Option<String>,
     /// What to wait for. Default: started, the same as present.
@@ -174,8 +174,7 @@ impl WaitFor {
         };
         // A log is written to while it is read: that is no fault of its, and the next look will tell.
         let bytes = now.bytes(&spot.path, content).map_err(|halt| Halt::NotYet(halt.message().to_owned()))?;
-        match compile("search_regex", text).map_err(Halt::Failed)?.is_match(String::from_utf8_lossy(&bytes).as_bytes())
-        {
+        match is_in("search_regex", text, &bytes).map_err(Halt::Failed)? {
             true => Ok(format!("{} matches {text:?}", spot.path)),
             false => Err(Halt::NotYet(format!("{} does not match {text:?}", spot.path))),
         }
@@ -185,7 +184,7 @@ impl WaitFor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steps::fake::Fake;
+    use crate::steps::fake::{Fake, meta};
 
     fn seen(fake: &mut Fake, fields: &str) -> Result<(), Halt> {
         fake.ask_step::<WaitFor>(fields).map(drop)
@@ -214,6 +213,12 @@ mod tests {
         assert!(matches!(seen(&mut fake, r#"{"path": "/run/pid", "search_regex": "x"}"#), Err(Halt::NotYet(_))));
         assert!(matches!(seen(&mut fake, r#"{"path": "/run/pid", "state": "absent"}"#), Err(Halt::NotYet(_))));
         assert_eq!(seen(&mut fake, r#"{"path": "/run/x", "state": "absent"}"#), Ok(()));
+        let content = fake.put(b"begun\xff\r\nready\r\n".to_vec());
+        fake.paths.insert("/run/log".into(), PathState::File { content, meta: meta(0o600) });
+        for (regex, fits) in [("^ready$", true), ("^begun.$", true), ("^read$", false), ("^eady$", false)] {
+            let look = seen(&mut fake, &format!(r#"{{"path": "/run/log", "search_regex": "{regex}"}}"#));
+            assert_eq!(look.is_ok(), fits, "{regex}: {look:?}");
+        }
         (fake.planning, fake.staged) = (true, true);
         assert!(matches!(seen(&mut fake, r#"{"path": "/run/pid"}"#), Err(Halt::Unknown(_))));
     }

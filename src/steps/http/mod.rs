@@ -15,7 +15,7 @@ use crate::{
     steps::{
         Decision, Desk, Kind,
         fields::{OneOrMore, Span, Word, refuse_secret},
-        lines::compile,
+        lines::{compile, is_in},
         yes,
     },
 };
@@ -42,8 +42,8 @@ pub struct Http {
     /// The status that is expected, or a list of them. Default: 200.
     #[serde(default = "ok")]
     pub status: OneOrMore<u16>,
-    /// A regular expression that the body must match somewhere. The first MiB of it is looked at (by https 64 KiB).
-    /// Default: any body will do.
+    /// A regular expression that the body must match somewhere; `^` and `$` are the ends of a line. The first MiB of it is
+    /// looked at (by https 64 KiB). Default: any body will do.
     #[serde(default)]
     pub matches: Option<String>,
     /// Further headers.
@@ -137,7 +137,7 @@ impl Http {
             return Err(Halt::NotYet(format!("{url} answers {status}, not {}", expected.join(" or "))));
         }
         if let Some(text) = &self.matches
-            && !compile("matches", text).map_err(Halt::Failed)?.is_match(&answer.body)
+            && !is_in("matches", text, &answer.body).map_err(Halt::Failed)?
         {
             return Err(Halt::NotYet(format!("{} answers, but its body does not match {text:?}", self.url)));
         }
@@ -213,6 +213,7 @@ mod tests {
         let (judged, _) = ask("HTTP/1.1 503 No\r\n\r\n", r#", "status": [200, 204]"#);
         assert!(judged.unwrap_err().message().contains("answers 503, not 200 or 204"));
         assert_eq!(ask("HTTP/1.1 200 OK\r\n\r\nup", r#", "matches": "^up$""#).0, Ok(()));
+        assert_eq!(ask("HTTP/1.1 200 OK\r\n\r\nis:\nup\n", r#", "matches": "^up$""#).0, Ok(()));
         let (judged, _) = ask("HTTP/1.1 200 OK\r\n\r\ndown", r#", "matches": "up""#);
         assert!(matches!(judged, Err(Halt::NotYet(_))));
         let (judged, request) = ask("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", r#", "method": "HEAD""#);
