@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    base::Secret,
+    base::{Fault, Secret},
     model::{ids::HostName, node::Node},
 };
 
@@ -126,6 +126,26 @@ pub enum Become {
     Root,
     /// This user, by sudo.
     User(String),
+}
+
+/// Whom `become` can name: a word that means itself in every login shell.
+pub fn check_user(name: &str) -> Result<(), Fault> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain) {
+        return Ok(());
+    }
+    let fault = Fault::input(format!("{name:?} is no user's name that one can become"));
+    Err(fault.hint("write letters, digits, `.`, `_` and `-`, or `true` for root"))
+}
+
+/// What `agent_dir` can be: an absolute path that means itself in every login shell.
+pub fn check_agent_dir(path: &str) -> Result<(), Fault> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    if path.starts_with('/') && path.bytes().all(plain) && !path.split('/').any(|part| part == "..") {
+        return Ok(());
+    }
+    let fault = Fault::input(format!("agent_dir {path:?} is no folder that can be used"));
+    Err(fault.hint("write an absolute path of letters, digits, `.`, `_`, `-` and `/`"))
 }
 
 impl Become {

@@ -13,7 +13,7 @@ use crate::{
     base::{Digest, Fault, Faults, fault::nearest},
     model::{
         decode::{self, Fields},
-        inventory::Become,
+        inventory::{self, Become},
         node::{Entry, Node, Value},
         runbook::{KindWord, Runbook, Step, Turn},
     },
@@ -105,7 +105,9 @@ fn read_become(node: &Node) -> Result<Become, Fault> {
         Value::Text { text, plain } if *plain && ["yes", "no", "on", "off"].contains(&&*text.to_lowercase()) => {
             Err(Fault::input(format!("{text} is not a boolean here")).at(&node.place).hint("write true or false"))
         }
-        Value::Text { text, .. } => Ok(Become::User(text.clone())),
+        Value::Text { text, .. } => {
+            inventory::check_user(text).map(|()| Become::User(text.clone())).map_err(|fault| fault.at(&node.place))
+        }
         _ => {
             Err(Fault::input(format!("expected true, false or a user's name, and this is {}", node.what()))
                 .at(&node.place))

@@ -4,7 +4,7 @@ use crate::{
     base::{Fault, Secret, fault::nearest},
     model::{
         decode,
-        inventory::{Become, Connection, Transport},
+        inventory::{self, Become, Connection, Transport},
         node::{Node, Value},
         runbook::Placed,
     },
@@ -80,13 +80,13 @@ impl Setting {
             }
             "become" => becomes(node).map(Setting::Become),
             "ansible_become" => switch(node).map(Setting::BecomeSwitch),
-            "become_user" | "ansible_become_user" => word(node).map(Setting::BecomeUser),
+            "become_user" | "ansible_become_user" => user(node).map(Setting::BecomeUser),
             "ansible_become_method" => return only_sudo(node).err().map(Err),
             "become_password" | "ansible_become_password" | "ansible_become_pass" => {
                 secret(node).map(Setting::BecomePassword)
             }
             "known_hosts" => words(node).map(Setting::KnownHosts),
-            "agent_dir" => word(node).map(Setting::AgentDir),
+            "agent_dir" => folder(node).map(Setting::AgentDir),
             "ssh_args" | "ansible_ssh_args" => arguments(node).map(|args| Setting::SshArgs(0, args)),
             "ansible_ssh_common_args" => arguments(node).map(|args| Setting::SshArgs(1, args)),
             "ansible_ssh_extra_args" => arguments(node).map(|args| Setting::SshArgs(2, args)),
@@ -228,8 +228,18 @@ fn becomes(node: &Node) -> Result<Become, Fault> {
         Value::Text { text, plain: true } if truth(text).is_some() => {
             Err(Fault::input(format!("{text} is not a boolean here")).at(&node.place).hint("write true or false"))
         }
-        _ => word(node).map(|user| if user == "root" { Become::Root } else { Become::User(user) }),
+        _ => user(node).map(|user| if user == "root" { Become::Root } else { Become::User(user) }),
     }
+}
+
+fn user(node: &Node) -> Result<String, Fault> {
+    let name = word(node)?;
+    inventory::check_user(&name).map(|()| name).map_err(|fault| fault.at(&node.place))
+}
+
+fn folder(node: &Node) -> Result<String, Fault> {
+    let path = word(node)?;
+    inventory::check_agent_dir(&path).map(|()| path).map_err(|fault| fault.at(&node.place))
 }
 
 /// Ansible's own booleans, as its inventories have them.

@@ -174,6 +174,10 @@ fn unsafe_or_unusable_connections_are_refused() {
         ("ansible_become: maybe", "expected yes or no"),
         ("ssh_args: \"'\"", "a quote is not closed"),
         ("port: ssh", "from 1 to 65535"),
+        ("become: no such user; rm", "no user's name"),
+        ("ansible_become_user: $(id)", "no user's name"),
+        ("agent_dir: opt/rollbook", "no folder that can be used"),
+        ("agent_dir: /opt/../rollbook", "no folder that can be used"),
     ] {
         let faults = wrong(&format!("all:\n  hosts:\n    h:\n      {entry}\n"));
         assert!(faults.len() == 1 && faults[0].contains(why), "{entry}: {faults:?}");

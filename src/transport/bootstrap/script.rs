@@ -9,7 +9,7 @@
 
 use crate::{
     base::{Digest, Fault},
-    model::inventory::Become,
+    model::inventory::{self, Become},
 };
 
 /// What the taking script says on stdout when it begins to listen for the program.
@@ -123,21 +123,11 @@ pub(super) struct Plain(String);
 impl Plain {
     /// A folder of the target's, as `agent_dir` names it.
     pub(super) fn folder(text: &str) -> Result<Self, Fault> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
-        if text.starts_with('/') && text.bytes().all(plain) && !text.split('/').any(|part| part == "..") {
-            return Ok(Plain(text.to_owned()));
-        }
-        Err(Fault::input(format!("agent_dir {text:?} is no folder that can be used"))
-            .hint("write an absolute path of letters, digits, `.`, `_`, `-` and `/`"))
+        inventory::check_agent_dir(text).map(|()| Plain(text.to_owned()))
     }
 
     fn user(text: &str) -> Result<Self, Fault> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if !text.is_empty() && !text.starts_with('-') && text.bytes().all(plain) {
-            return Ok(Plain(text.to_owned()));
-        }
-        Err(Fault::input(format!("become {text:?} is no user's name"))
-            .hint("write letters, digits, `.`, `_` and `-`, or `true` for root"))
+        inventory::check_user(text).map(|()| Plain(text.to_owned()))
     }
 
     /// A prompt that nobody else can have printed.
