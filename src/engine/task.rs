@@ -249,24 +249,12 @@ fn located(fault: Fault, place: &Place) -> Fault {
 }
 
 fn environment(job: &Job, step: &Step, scope: &Scope) -> Result<BTreeMap<String, String>, Halt> {
-    let mut variables = BTreeMap::new();
+    let (mut variables, mut faults) = (BTreeMap::new(), Faults::default());
     for (name, node) in &step.environment {
         let value = whole(job.renderer.node(node, &[], scope))?;
-        variables.insert(name.clone(), scalar(&value)?);
+        variables.extend(faults.keep(decode::text(&value)).map(|text| (name.clone(), text.value)));
     }
-    Ok(variables)
-}
-
-/// The text of a scalar.
-fn scalar(node: &Node) -> Result<String, Fault> {
-    match &node.value {
-        Value::Text { text, .. } => Ok(text.clone()),
-        Value::Int(number) => Ok(number.to_string()),
-        Value::Float(number) => Ok(number.to_string()),
-        Value::Bool(_) | Value::Null | Value::List(_) | Value::Map(_) => {
-            Err(Fault::input(format!("a text is needed here, and this is {}", node.what())).at(&node.place))
-        }
-    }
+    faults.or(variables).map_err(Halt::Wrong)
 }
 
 /// `undo:` as a command: a text or a list as `command` takes them, and `{shell: text}` is given to a shell.
@@ -275,7 +263,7 @@ fn undo_command(job: &Job, undo: &Node, scope: &Scope) -> Result<CommandSpec, Ha
     let wrong = |message: &str| Fault::input(message).at(&undo.place);
     let argv = match &node.value {
         Value::Map(entries) => match &entries[..] {
-            [entry] if entry.key == "shell" => vec!["/bin/sh".into(), "-c".into(), scalar(&entry.value)?],
+            [entry] if entry.key == "shell" => vec!["/bin/sh".into(), "-c".into(), decode::text(&entry.value)?.value],
             _ => return Err(wrong("`undo` takes a text, a list, or {shell: text}").into()),
         },
         _ => decode::with(&node, |reader| CommandLine::deserialize(reader)).map_err(Halt::Wrong)?.0,

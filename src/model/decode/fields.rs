@@ -3,7 +3,7 @@
 use crate::{
     base::{Fault, Faults, Place},
     model::{
-        decode::serde_node::unknown_keys,
+        decode::serde_node::{expected, unknown_keys},
         node::{Node, Value},
         runbook::Placed,
     },
@@ -88,13 +88,12 @@ impl<'node> Fields<'node> {
     }
 }
 
-/// A text; a number without quotes is its text.
+/// A text; a whole number without quotes is its digits. One with a fraction is refused: `1.10` would become `1.1`.
 pub fn text(node: &Node) -> Result<Placed<String>, Fault> {
     let value = match &node.value {
         Value::Text { text, .. } => text.clone(),
         Value::Int(number) => number.to_string(),
-        Value::Float(number) => number.to_string(),
-        _ => return Err(Fault::input(format!("expected a text, and this is {}", node.what())).at(&node.place)),
+        _ => return Err(expected(node, "a text")),
     };
     Ok(Placed { value, place: node.place.clone() })
 }

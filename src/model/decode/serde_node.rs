@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 
 use crate::{
-    base::{Fault, Faults, Place, fault::nearest},
+    base::{Fault, Faults, fault::nearest},
     model::node::{Entry, Node, Value},
 };
 
@@ -14,7 +14,7 @@ const KEYS_SHOWN: usize = 12;
 
 /// Reads a typed value from a node, by a function that takes a deserializer.
 pub fn with<T>(node: &Node, read: impl FnOnce(NodeReader<'_>) -> Result<T, Wrong>) -> Result<T, Faults> {
-    read(NodeReader { node }).map_err(|wrong| wrong.faults(&node.place))
+    read(NodeReader { node }).map_err(|wrong| wrong.of(node))
 }
 
 /// What serde says is wrong, placed as soon as it passes a node.
@@ -22,27 +22,46 @@ pub fn with<T>(node: &Node, read: impl FnOnce(NodeReader<'_>) -> Result<T, Wrong
 pub enum Wrong {
     /// A sentence of the type's, not yet placed.
     Says(String),
+    /// What the type expected instead, not yet placed.
+    Expected(String),
     /// Placed.
     At(Faults),
 }
 
 impl Wrong {
-    fn faults(self, place: &Place) -> Faults {
+    /// The faults, those without a place at that of the node that was read.
+    fn of(self, node: &Node) -> Faults {
         match self {
-            Wrong::Says(message) => Fault::input(message).at(place).into(),
+            Wrong::Says(message) => Fault::input(message).at(&node.place).into(),
+            Wrong::Expected(what) => expected(node, &what).into(),
             Wrong::At(faults) => faults,
         }
     }
 
-    fn at(self, place: &Place) -> Wrong {
-        Wrong::At(self.faults(place))
+    fn at(self, node: &Node) -> Wrong {
+        Wrong::At(self.of(node))
+    }
+}
+
+/// A node that is something else than what is needed.
+pub(super) fn expected(node: &Node, what: &str) -> Fault {
+    let fault = Fault::input(format!("expected {what}, and this is {}", node.what())).at(&node.place);
+    let is_word = |text: &str| ["yes", "no", "on", "off", "true", "false"].contains(&text.to_lowercase().as_str());
+    match &node.value {
+        Value::Text { text, plain: true } if what == "true or false" && is_word(text) => {
+            fault.hint("YAML readers differ on such words: write true or false")
+        }
+        Value::Float(_) | Value::Bool(_) if what.contains("a text") => {
+            fault.hint("put it in quotes, so that it stays as it is written; of a template's value, write `| string`")
+        }
+        _ => fault,
     }
 }
 
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Wrong::Says(message) => f.write_str(message),
+            Wrong::Says(message) | Wrong::Expected(message) => f.write_str(message),
             Wrong::At(faults) => faults.fmt(f),
         }
     }
@@ -59,8 +78,8 @@ impl de::Error for Wrong {
         Wrong::Says(format!("`{field}` is missing"))
     }
 
-    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Wrong::Says(format!("expected {expected}, and this is {found}"))
+    fn invalid_type(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Wrong::Expected(expected.to_string())
     }
 }
 
@@ -70,16 +89,9 @@ pub struct NodeReader<'node> {
     node: &'node Node,
 }
 
-impl<'node> NodeReader<'node> {
+impl NodeReader<'_> {
     fn expected<T>(self, what: &str) -> Result<T, Wrong> {
-        let mut fault = Fault::input(format!("expected {what}, and this is {}", self.node.what())).at(&self.node.place);
-        if let Value::Text { text, plain: true } = &self.node.value
-            && what == "true or false"
-            && ["yes", "no", "on", "off", "true", "false"].contains(&text.to_lowercase().as_str())
-        {
-            fault = fault.hint("YAML readers differ on such words: write true or false");
-        }
-        Err(Wrong::At(fault.into()))
+        Err(Wrong::At(expected(self.node, what).into()))
     }
 }
 
@@ -114,7 +126,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
             Value::List(_) => return self.deserialize_seq(visitor),
             Value::Map(_) => return self.deserialize_map(visitor),
         };
-        visited.map_err(|wrong: Wrong| wrong.at(&self.node.place))
+        visited.map_err(|wrong: Wrong| wrong.at(self.node))
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
@@ -153,7 +165,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
             Value::Int(number) => visitor.visit_str(&number.to_string()),
             _ => return self.expected("a text"),
         };
-        visited.map_err(|wrong: Wrong| wrong.at(&self.node.place))
+        visited.map_err(|wrong: Wrong| wrong.at(self.node))
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
@@ -187,12 +199,12 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Wrong> {
-        visitor.visit_newtype_struct(self).map_err(|wrong| wrong.at(&self.node.place))
+        visitor.visit_newtype_struct(self).map_err(|wrong| wrong.at(self.node))
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         match &self.node.value {
-            Value::List(items) => visitor.visit_seq(Items(items.iter())).map_err(|wrong| wrong.at(&self.node.place)),
+            Value::List(items) => visitor.visit_seq(Items(items.iter())).map_err(|wrong| wrong.at(self.node)),
             _ => self.expected("a list"),
         }
     }
@@ -212,9 +224,9 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         match &self.node.value {
-            Value::Map(entries) => visitor
-                .visit_map(Entries { entries: entries.iter(), value: None })
-                .map_err(|wrong| wrong.at(&self.node.place)),
+            Value::Map(entries) => {
+                visitor.visit_map(Entries { entries: entries.iter(), value: None }).map_err(|wrong| wrong.at(self.node))
+            }
             _ => self.expected("a mapping"),
         }
     }
@@ -248,7 +260,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
             }
             return Err(Wrong::At(fault.into()));
         }
-        visitor.visit_enum(Word(text)).map_err(|wrong| wrong.at(&self.node.place))
+        visitor.visit_enum(Word(text)).map_err(|wrong| wrong.at(self.node))
     }
 
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
@@ -301,7 +313,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         let Some(entry) = self.entries.next() else { return Ok(None) };
         self.value = Some(&entry.value);
         let key = de::value::StrDeserializer::<Wrong>::new(&entry.key);
-        seed.deserialize(key).map(Some).map_err(|wrong| wrong.at(&entry.key_place))
+        seed.deserialize(key).map(Some).map_err(|wrong| wrong.at(&Node::text(&entry.key, &entry.key_place)))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Wrong> {
@@ -310,7 +322,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 }
 
 fn read_placed<'de, T: DeserializeSeed<'de>>(node: &Node, seed: T) -> Result<T::Value, Wrong> {
-    seed.deserialize(NodeReader { node }).map_err(|wrong| wrong.at(&node.place))
+    seed.deserialize(NodeReader { node }).map_err(|wrong| wrong.at(node))
 }
 
 /// A unit variant by its name.
