@@ -4,7 +4,7 @@ use crate::{
     base::{Fault, Faults, Place},
     model::{
         decode::serde_node::{expected, unknown_keys},
-        node::{Node, Value},
+        node::{Entry, Node, Value},
         runbook::Placed,
     },
 };
@@ -26,19 +26,28 @@ impl<'node> Fields<'node> {
         Ok(Fields { node, known: Vec::new(), faults: Faults::default() })
     }
 
-    /// The value under a key, `null` counting as none.
+    /// The value under a key. A key that has none is a fault: what it was to say is lost.
     pub fn value(&mut self, key: &'static str) -> Option<&'node Node> {
-        self.known.push(key);
-        self.node.child(key).filter(|node| node.value != Value::Null)
+        self.pass(key);
+        let entry = self.node.as_map()?.iter().find(|entry| entry.key == key)?;
+        if entry.value.value == Value::Null {
+            self.faults.push(no_value(entry));
+            return None;
+        }
+        Some(&entry.value)
     }
 
     /// The value under a key that must be there.
     pub fn required(&mut self, key: &'static str) -> Option<&'node Node> {
-        let value = self.value(key);
-        if value.is_none() {
+        if self.node.child(key).is_none() {
             self.faults.push(Fault::input(format!("`{key}` is missing")).at(&self.node.place));
         }
-        value
+        self.value(key)
+    }
+
+    /// A key that is read elsewhere.
+    pub fn pass(&mut self, key: &'static str) {
+        self.known.push(key);
     }
 
     /// Reads a key's value with `read`, keeping its faults.
@@ -86,6 +95,12 @@ impl<'node> Fields<'node> {
     pub fn place(&self) -> &'node Place {
         &self.node.place
     }
+}
+
+/// A key without a value.
+pub fn no_value(entry: &Entry) -> Fault {
+    let fault = Fault::input(format!("`{}` has no value", entry.key)).at(&entry.key_place);
+    fault.hint("write it, or remove the key")
 }
 
 /// A text; a whole number without quotes is its digits. One with a fraction is refused: `1.10` would become `1.1`.

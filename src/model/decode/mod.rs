@@ -6,5 +6,5 @@
 mod fields;
 mod serde_node;
 
-pub use fields::{Fields, text, texts, truth};
+pub use fields::{Fields, no_value, text, texts, truth};
 pub use serde_node::with;

@@ -58,18 +58,17 @@ pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Opti
     let mut fields = faults.keep(Fields::of(node, "a step"))?;
     let kind = kind_of(node, kinds, &mut fields.faults);
     if let Some((kind, entry)) = kind {
-        fields.value(kind.name);
+        fields.pass(kind.name);
         beside(kind, entry).for_each(|field| {
             fields.value(field);
         });
         misplaced(kind, entry, node).for_each(|(field, fault)| {
-            fields.value(field);
+            fields.pass(field);
             fields.faults.push(fault);
         });
+        fields.faults.0.extend(empty(entry));
     }
-    for key in &OF_BLOCKS {
-        fields.value(key);
-    }
+    OF_BLOCKS.iter().for_each(|key| fields.pass(key));
     let name = fields.text("name");
     let id = fields.read("id", read_id);
     let when = fields.read("when", conditions).unwrap_or_default();
@@ -190,6 +189,12 @@ fn misplaced<'a>(
         let fault = Fault::input(format!("`{field}` stands beside `{}`", kind.name)).at(&other.key_place);
         Some((field, fault.hint(format!("indent it: it is a key of `{}`", kind.name))))
     })
+}
+
+/// Arguments that are named and not given. What a template gives may be nothing: that leaves them open.
+fn empty(entry: &Entry) -> impl Iterator<Item = Fault> {
+    let arguments = entry.value.as_map().unwrap_or_default();
+    arguments.iter().filter(|argument| argument.value.value == Value::Null).map(decode::no_value)
 }
 
 /// The kind's arguments as a mapping: a plain value fills the kind's short field.
