@@ -26,6 +26,9 @@ impl Outline {
     pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Outline {
         let mut outline = Outline::default();
         outline.list(node, kinds, faults);
+        if matches!(&node.value, Value::List(items) if items.is_empty()) {
+            faults.push(Fault::input("a runbook without a step does nothing").at(&node.place));
+        }
         outline
     }
 

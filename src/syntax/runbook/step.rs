@@ -76,7 +76,7 @@ pub(super) fn read(node: &Node, kinds: &[KindWord], faults: &mut Faults) -> Opti
     let notify = fields.read("notify", decode::texts).unwrap_or_default();
     let undo = fields.value("undo").cloned();
     let retry = fields.read("retry", read_retry);
-    let timeout_s = fields.read("timeout", duration_ms).map(|limit| limit.div_ceil(1000));
+    let timeout_s = fields.read("timeout", read_timeout);
     let environment = fields.read("environment", pairs).unwrap_or_default();
     let vars = fields.read("vars", read_vars).unwrap_or_default();
     let sensitive = fields.truth("sensitive");
@@ -258,6 +258,16 @@ fn read_retry(node: &Node) -> Result<Retry, Faults> {
         .and_then(|node| fields.faults.keep(decode::with(node, |reader| serde::Deserialize::deserialize(reader))));
     let delay_ms = fields.read("delay", duration_ms).unwrap_or(1000);
     fields.finish(times.map(|times| Retry { times, delay_ms }))
+}
+
+/// Seconds until a step is ended.
+fn read_timeout(node: &Node) -> Result<u64, Fault> {
+    match duration_ms(node)? {
+        0 => {
+            Err(Fault::input("a step that may take no time can only fail").at(&node.place).hint("leave `timeout` out"))
+        }
+        limit_ms => Ok(limit_ms.div_ceil(1000)),
+    }
 }
 
 /// Milliseconds of `30s`, `1m`, `2h`, `500ms`; a bare number counts seconds.
