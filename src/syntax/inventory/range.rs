@@ -7,6 +7,9 @@ const NAME_MAX: usize = 255;
 
 /// The names that `written` stands for, and the port behind it, if any: `web[1:3]:2222`. The error is a sentence.
 pub(super) fn expand(written: &str) -> Result<(Vec<String>, Option<u16>), String> {
+    if has_zone(written) {
+        return Err(format!("{written:.80}: an address with a zone (what follows the `%`) is not supported"));
+    }
     let (written, port) = split_port(written)?;
     let mut names = vec![String::new()];
     for piece in pieces(written)? {
@@ -46,6 +49,12 @@ fn pieces(written: &str) -> Result<Vec<Piece<'_>>, String> {
 
 fn is_address(text: &str) -> bool {
     text.parse::<std::net::Ipv6Addr>().is_ok()
+}
+
+/// An address that means another host on each link: `fe80::1%eth0`.
+fn has_zone(written: &str) -> bool {
+    let address = written.trim_start_matches('[').split_once('%');
+    address.is_some_and(|(address, _)| is_address(address))
 }
 
 /// `name:port`, unless the name is an IPv6 address.
@@ -173,6 +182,8 @@ mod tests {
             ("a b", "cannot have"),
             ("web*", "cannot have"),
             ("-oProxyCommand=x", "hyphen"),
+            ("fe80::1%eth0", "zone"),
+            ("[fe80::1%eth0]:22", "zone"),
             ("w\u{1b}[1:2]", "cannot have"),
         ] {
             let said = expand(wrong).unwrap_err();
