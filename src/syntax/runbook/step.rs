@@ -290,11 +290,18 @@ pub(super) fn duration_ms(node: &Node) -> Result<u64, Fault> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms)).ok_or_else(wrong)
 }
 
+/// Variables of the environment.
 pub(super) fn pairs(node: &Node) -> Result<Vec<(String, Node)>, Faults> {
     let entries = node.as_map().ok_or_else(|| {
         Fault::input(format!("expected a mapping of names to texts, and this is {}", node.what())).at(&node.place)
     })?;
-    Ok(entries.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect())
+    let is_wrong = |entry: &&Entry| entry.key.is_empty() || entry.key.contains(['=', '\0']);
+    let no_name = |entry: &Entry| {
+        let fault = Fault::input(format!("{:?} is no name of a variable of the environment", entry.key));
+        fault.at(&entry.key_place).hint("a name is not empty, and has no `=` in it")
+    };
+    let faults = Faults(entries.iter().filter(is_wrong).map(no_name).collect());
+    faults.or(entries.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect())
 }
 
 pub(super) fn tags(node: &Node) -> Result<Vec<String>, Faults> {
