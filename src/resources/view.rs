@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -189,23 +190,6 @@ impl Overlay {
         }
         state
     }
-
-    /// The state laid over `resource`: its own, or absence where a folder above it was absent, a file or a link in
-    /// the plan.
-    fn find(&self, resource: &Resource) -> Option<State> {
-        if let Some(state) = self.states.get(resource) {
-            return Some(state.clone());
-        }
-        let Resource::Path(path) = resource else { return None };
-        let above = path.as_path().ancestors().skip(1);
-        for folder in above {
-            match self.states.get(&Resource::Path(folder.into())) {
-                Some(State::Path(PathState::Directory { .. })) | None => {}
-                Some(_) => return Some(State::Path(PathState::Absent)),
-            }
-        }
-        None
-    }
 }
 
 impl<'a> HostView<'a> {
@@ -222,11 +206,32 @@ impl<'a> HostView<'a> {
     ) -> Self {
         HostView { probe, blobs, overlay, environment, planning, seen, slow }
     }
+
+    /// The state laid over `resource`: its own, or absence where a folder above it was absent, a file or a link in the
+    /// plan, or is a folder there and something else on the host.
+    fn laid(&self, resource: &Resource) -> Option<State> {
+        let states = &self.overlay.states;
+        if let Some(state) = states.get(resource) {
+            return Some(state.clone());
+        }
+        let Resource::Path(path) = resource else { return None };
+        let hides = |folder: &Path| match states.get(&Resource::Path(folder.into())) {
+            None => false,
+            Some(State::Path(PathState::Directory { .. })) => !self.is_folder(folder),
+            Some(_) => true,
+        };
+        path.as_path().ancestors().skip(1).any(hides).then_some(State::Path(PathState::Absent))
+    }
+
+    /// Whether the host has a folder there.
+    fn is_folder(&self, path: &Path) -> bool {
+        self.probe.lstat(&path.into()).is_ok_and(|found| found.is_some_and(|found| found.is_dir()))
+    }
 }
 
 impl View for HostView<'_> {
     fn observe(&mut self, resource: &Resource) -> Result<State, Halt> {
-        match self.overlay.find(resource) {
+        match self.laid(resource) {
             Some(state) => Ok(state),
             None => self.seen.look(self.probe, resource),
         }
@@ -234,7 +239,7 @@ impl View for HostView<'_> {
     }
 
     fn is_there(&mut self, path: &ByteText) -> Result<bool, Halt> {
-        match self.overlay.find(&Resource::Path(path.clone())) {
+        match self.laid(&Resource::Path(path.clone())) {
             Some(state) => Ok(!state.is_absent()),
             None => {
                 let found = self.probe.lstat(path);
@@ -257,16 +262,16 @@ impl View for HostView<'_> {
     }
 
     fn list(&mut self, path: &ByteText) -> Result<Vec<ByteText>, Halt> {
-        let failed = |error| Halt::io(format_args!("listing {path}"), &error);
-        let is_hosts = match self.overlay.find(&Resource::Path(path.clone())) {
+        let is_hosts = match self.laid(&Resource::Path(path.clone())) {
             None => true,
             // A directory that is given other attributes keeps what is in it.
-            Some(State::Path(PathState::Directory { .. })) => {
-                self.probe.lstat(path).map_err(failed)?.is_some_and(|found| found.is_dir())
-            }
+            Some(State::Path(PathState::Directory { .. })) => self.is_folder(path.as_path()),
             Some(_) => false,
         };
-        let mut found = if is_hosts { self.probe.list(path).map_err(failed)? } else { Vec::new() };
+        let mut found = match is_hosts {
+            true => self.probe.list(path).map_err(|error| Halt::io(format_args!("listing {path}"), &error))?,
+            false => Vec::new(),
+        };
         found.retain(|child| !self.overlay.states.contains_key(&Resource::Path(child.clone())));
         for (resource, state) in &self.overlay.states {
             if let Resource::Path(child) = resource
