@@ -38,11 +38,12 @@ pub const HIDDEN: &str = "[hidden]";
 pub struct Masker {
     /// Longest first, so that a secret that contains another is hidden whole.
     values: Arc<RwLock<Vec<Secret>>>,
+    is_partial: bool,
 }
 
 impl Masker {
     /// A masker for `values`. Empty ones hide nothing. A value of several lines is also hidden line by
-    /// line, since diffs and logs cut at line ends.
+    /// line, since diffs and logs cut at line ends; and each of them as it stands in JSON and in a shell's quotes.
     pub fn new(values: impl IntoIterator<Item = Secret>) -> Self {
         let masker = Masker::default();
         masker.learn(values);
@@ -54,10 +55,9 @@ impl Masker {
         let mut known = self.values.write().unwrap_or_else(PoisonError::into_inner);
         for value in values {
             let lines = value.0.lines().map(str::trim).filter(|line| line.len() >= 4);
-            known.extend(lines.map(Secret::new));
-            known.push(value);
+            let texts = lines.chain([value.expose()]).filter(|text| !text.is_empty());
+            known.extend(texts.flat_map(forms).filter(|form| !form.is_empty()).map(Secret));
         }
-        known.retain(|value| !value.0.is_empty());
         known.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then(a.0.cmp(&b.0)));
         known.dedup();
     }
@@ -78,10 +78,37 @@ impl Masker {
         })
     }
 
+    /// The same where there are secrets besides that nobody tells: texts that may hold anything, such as contents and
+    /// what commands print, are to be hidden whole.
+    pub fn partial(self) -> Self {
+        Masker { is_partial: true, ..self }
+    }
+
+    /// Whether there are secrets that it does not know.
+    pub fn is_partial(&self) -> bool {
+        self.is_partial
+    }
+
     /// Whether there is anything to hide.
     pub fn is_empty(&self) -> bool {
-        self.known().is_empty()
+        !self.is_partial && self.known().is_empty()
     }
+}
+
+/// A text as templates and messages give it: as it is, and as it stands in JSON, in JSON that is safe in HTML, in a
+/// message's quotes, and in a shell's.
+fn forms(text: &str) -> Vec<String> {
+    let inner = |quoted: &str| quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned();
+    let json = inner(&serde_json::Value::from(text).to_string());
+    let in_html = [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\'', "\\u0027")];
+    let html = in_html.iter().fold(json.clone(), |text, (letter, escape)| text.replace(*letter, escape));
+    let mut forms = vec![text.to_owned(), inner(&format!("{text:?}")), json, html];
+    if let Ok(quoted) = shlex::try_quote(text)
+        && quoted != text
+    {
+        forms.extend([inner(&quoted), quoted.into_owned()]);
+    }
+    forms
 }
 
 #[cfg(test)]
@@ -96,5 +123,18 @@ mod tests {
         assert!(masker.finds("-ppass") && !masker.finds("nothing"));
         masker.clone().learn([Secret::new("typed later")]);
         assert_eq!(masker.hide("typed later"), HIDDEN);
+    }
+
+    #[test]
+    fn escaped_forms_are_hidden() {
+        let secret = "a\"b'c\\d\te<f";
+        let masker = Masker::new([Secret::new(secret)]);
+        let texts = [serde_json::json!({ "key": secret }).to_string(), format!("{secret:?}"), format!("x {secret}")];
+        for text in texts {
+            assert_eq!(masker.hide(&text).matches(HIDDEN).count(), 1, "{text}");
+            assert!(!masker.hide(&text).contains('b'), "{text}");
+        }
+        let quoted = shlex::try_quote(secret).unwrap();
+        assert_eq!(masker.hide(&format!("KEY={quoted} more")), format!("KEY={HIDDEN} more"));
     }
 }

@@ -12,6 +12,7 @@ mod plan;
 mod provenance;
 mod recover;
 mod run;
+mod secrets;
 mod show;
 mod signals;
 mod undo;

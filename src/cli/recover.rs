@@ -9,6 +9,7 @@ use crate::{
     cli::{
         Exit, Global, ask, book, provenance,
         run::{self, ConnectArgs},
+        secrets,
         signals::{First, Signals},
     },
     engine::{
@@ -74,7 +75,7 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
     let names = syntax::pattern::select(&inventory, &limit)?;
     let hosts: Vec<Arc<Host>> = inventory.hosts.iter().filter(|host| names.contains(&host.name)).cloned().collect();
     let wanted = args.run.as_deref().map(|text| wanted(text, global)).transpose()?;
-    let masker = Masker::new(run::secrets_of(&hosts));
+    let masker = Masker::new(secrets::of_hosts(&hosts));
     let opened = RunOpened {
         version: EVENT_VERSION,
         rollbook: env!("CARGO_PKG_VERSION").to_owned(),

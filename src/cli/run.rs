@@ -15,9 +15,9 @@ use tokio::{
 };
 
 use crate::{
-    base::{Digest, Fault, FaultKind, Faults, Masker, Place, Secret},
+    base::{Digest, Fault, FaultKind, Faults, Masker, Place},
     cli::{
-        Exit, Global, ask, book, provenance,
+        Exit, Global, ask, book, provenance, secrets,
         signals::{First, Signals},
     },
     engine::{
@@ -31,7 +31,7 @@ use crate::{
         runbook::{Placed, Runbook},
     },
     render::{Renderer, VarLayer},
-    steps, syntax,
+    report, steps, syntax,
     transport::{Settings, Shared},
 };
 
@@ -120,6 +120,10 @@ pub(crate) struct Loaded {
 
 /// Reads everything. Faults in single steps are kept for [`Loaded::check`], which finds those of the other steps.
 pub(crate) fn load(args: &RunArgs) -> Result<Loaded, Faults> {
+    read(args).map_err(|faults| secrets::unquoted(faults, &args.set))
+}
+
+fn read(args: &RunArgs) -> Result<Loaded, Faults> {
     let checkout = provenance::Checkout::of(&args.runbook);
     let (runbook, mut faults) = syntax::runbook::load(&args.runbook, &steps::words());
     let broken = faults.clone();
@@ -133,7 +137,8 @@ pub(crate) fn load(args: &RunArgs) -> Result<Loaded, Faults> {
         return Err(faults);
     }
     let delegates = runbook.all_steps().any(|step| step.delegate_to.is_some());
-    let given_secrets = secrets(&params, if delegates { &inventory.hosts } else { &hosts });
+    let of_hosts = secrets::of_hosts(if delegates { &inventory.hosts } else { &hosts });
+    let given_secrets = [secrets::of_params(&params), of_hosts].concat();
     let secrets = Masker::new(given_secrets.clone());
     Ok(Loaded {
         asker: ask::Terminal::new(&secrets),
@@ -221,24 +226,6 @@ fn split(
     (params, set.into_iter().map(|(name, value)| (name, value.to_data())).collect())
 }
 
-/// Every value that must not be seen.
-fn secrets(params: &BTreeMap<String, syntax::runbook::Bound>, hosts: &[Arc<Host>]) -> Vec<Secret> {
-    let of_params = params.values().filter(|param| param.sensitive).map(|param| match &param.value {
-        Data::String(text) => Secret::new(text.clone()),
-        other => Secret::new(other.to_string()),
-    });
-    of_params.chain(secrets_of(hosts)).collect()
-}
-
-/// Every value of an inventory or the environment that must not be seen.
-pub(crate) fn secrets_of(hosts: &[Arc<Host>]) -> Vec<Secret> {
-    let of_hosts = hosts.iter().flat_map(|host| {
-        let connection = &host.connection;
-        [connection.password.clone(), connection.become_password.clone()].into_iter().flatten()
-    });
-    of_hosts.chain(ask::secrets_of_environment()).collect()
-}
-
 /// What waits for many hosts at once.
 pub(crate) fn runtime() -> Result<Runtime, Fault> {
     let built = Builder::new_multi_thread().enable_all().build();
@@ -296,7 +283,7 @@ impl Loaded {
         let mut faults = self.broken.clone();
         faults.keep(engine::check(&self.job(args, Mode::Plan)?));
         faults.0.sort_by_key(|fault| fault.place.as_ref().map(|place| (place.file.clone(), place.line)));
-        faults.or(())
+        report::hidden(faults, &self.secrets).or(())
     }
 
     /// Plans or applies, to the end.
@@ -372,6 +359,6 @@ pub(crate) fn exit(end: &RunEnd) -> Exit {
 
 /// Says what is wrong, and how the program ends for it.
 pub(crate) fn refuse(faults: &Faults, _global: &Global) -> Exit {
-    crate::report::fault::print(faults);
+    report::fault::print(faults);
     faults.0.first().map_or(Exit::Internal, |fault| fault.kind.into())
 }

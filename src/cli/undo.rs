@@ -9,10 +9,11 @@ use std::{
 use clap::Args;
 
 use crate::{
-    base::{Digest, Fault, FaultKind, Faults, Masker, Place},
+    base::{Digest, Fault, FaultKind, Faults, Masker, Place, secret::HIDDEN},
     cli::{
         Exit, Global, ask, book, plan, provenance, recover,
         run::{self, ConnectArgs},
+        secrets,
         signals::{First, Signals},
     },
     engine::{
@@ -149,7 +150,12 @@ impl Meant {
         let of = recover::wanted(&args.run, global)?;
         let told = Told::of(&of, global);
         let hosts = select(&inventory, &of, &told, args.limit.as_deref())?;
-        let masker = Masker::new(run::secrets_of(&hosts));
+        let known = Masker::new(secrets::of_hosts(&hosts));
+        let had_secrets = told.had_secrets(global);
+        let masker = if had_secrets { known.partial() } else { known };
+        if had_secrets && args.diff {
+            report::say("no contents are shown: the run had sensitive parameters, or its record is not here");
+        }
         let untouched = match told.opened {
             Some(_) => hosts.iter().map(|host| host.name.clone()).filter(|name| !told.touched.contains(name)).collect(),
             None => HashSet::new(),
@@ -240,6 +246,13 @@ impl Told {
             Ok(())
         });
         told
+    }
+
+    /// Whether it may have been given secrets, which nobody knows any more. What an undo undoes, it may have held, too.
+    fn had_secrets(&self, global: &Global) -> bool {
+        let Some(opened) = &self.opened else { return true };
+        let was_given = opened.params.values().any(|value| value == HIDDEN);
+        was_given || opened.undoes.as_ref().is_some_and(|of| Told::of(of, global).had_secrets(global))
     }
 }
 

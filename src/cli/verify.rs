@@ -10,6 +10,7 @@ use crate::{
     cli::{
         Exit, Global, ask,
         run::{self, ConnectArgs},
+        secrets,
     },
     engine::witness,
     model::{inventory::Host, runbook::Placed},
@@ -90,7 +91,7 @@ fn ask_hosts(args: &VerifyArgs, inventory: &std::path::Path, store: &Store, glob
     let limit = Placed { value: args.limit.clone(), place: Place::file("--limit") };
     let names = syntax::pattern::select(&inventory, &limit)?;
     let hosts: Vec<Arc<Host>> = inventory.hosts.iter().filter(|host| names.contains(&host.name)).cloned().collect();
-    let masker = Masker::new(run::secrets_of(&hosts));
+    let masker = Masker::new(secrets::of_hosts(&hosts));
     let settings = args.connect.settings(ask::Terminal::new(&masker));
     let runtime = run::runtime()?;
     let testimonies =

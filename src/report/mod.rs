@@ -24,7 +24,7 @@ mod view;
 pub use closing::run_words;
 pub use json::{JsonLines, write_json};
 pub use line::{Line, Mark};
-pub use masked::Masked;
+pub use masked::{Masked, hidden};
 pub use output::{is_incomplete, is_over, say, write_line, write_lines};
 pub use story::{Story, operator_words};
 pub use table::Table;

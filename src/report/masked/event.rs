@@ -1,7 +1,7 @@
 //! Secrets in events.
 
 use crate::{
-    base::Masker,
+    base::{Masker, secret::HIDDEN},
     model::event::{
         Capped, Event, HostConnected, Operator, Output, RunOpened, RunbookLabel, StepEnd, StepLabel, Undone,
     },
@@ -120,7 +120,10 @@ impl Hide for Output {
 impl Hide for Capped {
     fn hide(&mut self, masker: &Masker) {
         let Capped { text, bytes: _, cut: _ } = self;
-        text.hide(masker);
+        match masker.is_partial() && !text.is_empty() {
+            true => *text = HIDDEN.to_owned(),
+            false => text.hide(masker),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    base::{ByteText, Fault, Masker, Place, secret::HIDDEN},
+    base::{ByteText, Fault, Faults, Masker, Place, secret::HIDDEN},
     model::event::{Sink, Stamped},
 };
 
@@ -54,6 +54,12 @@ impl<S: Sink> Sink for Masked<S> {
         hidden.iter_mut().for_each(|event| event.event.hide(&self.masker));
         self.inner.take_all(&hidden)
     }
+}
+
+/// Faults as they may be printed.
+pub fn hidden(mut faults: Faults, masker: &Masker) -> Faults {
+    faults.0.iter_mut().for_each(|fault| fault.hide(masker));
+    faults
 }
 
 /// What may hold secrets. Implementations destructure in full: a field that is added later must be decided about.

@@ -17,6 +17,7 @@ impl Hide for DeedReport {
         let DeedReport { deed, differences, diff, undo: _ } = self;
         deed.hide(masker);
         differences.hide(masker);
+        diff.take_if(|_| masker.is_partial());
         diff.hide(masker);
     }
 }

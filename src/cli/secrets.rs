@@ -1,0 +1,54 @@
+//! What must not be seen of what is given.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value as Data;
+
+use crate::{
+    base::{Fault, Faults, Place, Secret},
+    cli::ask,
+    model::inventory::Host,
+    syntax::runbook::Bound,
+};
+
+/// Every value of an inventory or the environment that must not be seen.
+pub(crate) fn of_hosts(hosts: &[Arc<Host>]) -> Vec<Secret> {
+    let of_hosts = hosts.iter().flat_map(|host| {
+        let connection = &host.connection;
+        [connection.password.clone(), connection.become_password.clone()].into_iter().flatten()
+    });
+    of_hosts.chain(ask::secrets_of_environment()).collect()
+}
+
+/// Every value of a sensitive parameter: of a list or a mapping, every text and number in it.
+pub(crate) fn of_params(params: &BTreeMap<String, Bound>) -> Vec<Secret> {
+    let mut found = Vec::new();
+    for param in params.values().filter(|param| param.sensitive) {
+        match &param.value {
+            Data::Bool(truth) => found.push(Secret::new(truth.to_string())),
+            other => leaves(other, &mut found),
+        }
+    }
+    found
+}
+
+fn leaves(value: &Data, found: &mut Vec<Secret>) {
+    match value {
+        Data::String(text) => found.push(Secret::new(text.clone())),
+        Data::Number(number) => found.push(Secret::new(number.to_string())),
+        Data::Array(items) => items.iter().for_each(|item| leaves(item, found)),
+        Data::Object(fields) => fields.values().for_each(|value| leaves(value, found)),
+        Data::Bool(_) | Data::Null => {}
+    }
+}
+
+/// Faults in what `--set` names: their line is told, and not shown. It may hold what is sensitive.
+pub(crate) fn unquoted(mut faults: Faults, set: &[String]) -> Faults {
+    let is_given = |place: &Place| set.iter().any(|argument| argument.strip_prefix('@') == Some(&*place.file));
+    for Fault { message, place, .. } in &mut faults.0 {
+        if let Some(given) = place.take_if(|place| place.line > 0 && is_given(place)) {
+            *message = format!("{given}: {message}");
+        }
+    }
+    faults
+}

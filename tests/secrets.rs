@@ -1,0 +1,128 @@
+//! Secrets by the program itself: whatever is done with one, neither the screen nor the record ever has it.
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
+
+#[path = "desk/mod.rs"]
+mod desk;
+
+use desk::Desk;
+
+const SECRET: &str = "hunter2secret";
+
+/// Neither what was said nor what was recorded of the newest run holds a text.
+#[track_caller]
+fn is_hidden(desk: &Desk, said: &str, secret: &str) {
+    let recorded = desk.recorded();
+    assert!(!said.contains(secret), "said: {said}");
+    let at = recorded.lines().find(|line| line.contains(secret));
+    assert!(at.is_none(), "recorded: {at:?}");
+}
+
+#[test]
+fn every_text_and_number_of_a_sensitive_list_or_map_is_hidden() {
+    let params = "params:
+  keys: {type: list, required: true, sensitive: true}
+  door: {type: map, required: true, sensitive: true}
+";
+    let steps = "
+- debug: {msg: \"{{ params.keys[0] }} {{ params.door.inner.pin }}\"}
+- copy: {dest: ROOT/keys, content: \"{{ params.keys[1].deep }}\\n{{ params.door.inner.pin }}\\n\"}
+";
+    let desk = Desk::new(params, steps);
+    desk.write("values.yml", "keys: [one-of-two, {deep: hunter2secret}]\ndoor: {inner: {pin: 471147}}\n");
+    let said = desk.said("apply", &["--set", "@values.yml", "--diff"], 0);
+    assert_eq!(desk.read("root/keys"), "hunter2secret\n471147\n");
+    for secret in ["one-of-two", SECRET, "471147"] {
+        is_hidden(&desk, &said, secret);
+    }
+    let argument = "runbook: Of a test\nhosts: all\n".to_owned()
+        + params
+        + "steps:\n- command: [\"echo\", \"{{ params.keys[0] }}\"]\n";
+    desk.write("runbook.yml", &argument);
+    let said = desk.said("plan", &["--set", "@values.yml"], 5);
+    assert!(said.contains("sensitive value"), "{said}");
+}
+
+const TOKEN: &str = "params: {token: {type: string, required: true, sensitive: true}}\n";
+
+#[test]
+fn escaped_forms_of_a_secret_are_hidden() {
+    let token = "ab\"cd'ef\\gh\tij<kl";
+    let steps = "
+- copy:
+    dest: ROOT/app
+    content: \"{{ {'token': params.token} | to_json }}\\n{{ params.token | tojson }}\\nTOKEN={{ params.token | quote }}\\n\"
+";
+    let desk = Desk::new(TOKEN, steps);
+    let said = desk.said("apply", &["--set", &format!("token={token}"), "--diff"], 0);
+    assert!(desk.read("root/app").contains(r#"{"token": "ab\"cd"#), "{}", desk.read("root/app"));
+    for part in ["ab", "cd", "ef", "gh", "ij", "kl"].windows(2) {
+        // Two parts in one line are a piece of it, whatever stands between them.
+        let has =
+            |text: &str| text.lines().any(|line| line.contains("+") && part.iter().all(|part| line.contains(part)));
+        assert!(!has(&said), "{part:?}: {said}");
+    }
+    is_hidden(&desk, &said, "gh\\");
+    assert!(!said.contains("cd"), "{said}");
+}
+
+#[test]
+fn an_undo_shows_and_records_no_contents_where_the_run_had_secrets() {
+    let steps = "- copy: {dest: ROOT/app, content: \"token={{ params.token }}\\n\"}\n";
+    let desk = Desk::new(TOKEN, steps);
+    desk.write("root/app", "token=old\n");
+    desk.said("apply", &["--set", "token=hunter2secret"], 0);
+    let run = desk.newest();
+    let undo =
+        |run: &str, more: &[&str]| desk.ended(&[&["undo", run, "-i", "inventory.yml", "--diff"], more].concat(), 0);
+    let planned = undo(&run, &["--plan"]);
+    assert!(planned.contains("root/app") && !planned.contains(SECRET), "{planned}");
+    assert!(planned.contains("sensitive"), "why there is no diff is said: {planned}");
+    let said = undo(&run, &["--yes"]);
+    assert_eq!(desk.read("root/app"), "token=old\n");
+    is_hidden(&desk, &said, SECRET);
+    let said = undo(&desk.newest(), &["--yes"]);
+    assert_eq!(desk.read("root/app"), "token=hunter2secret\n");
+    is_hidden(&desk, &said, SECRET);
+}
+
+#[test]
+fn an_undo_shows_contents_where_the_run_had_no_secrets() {
+    let desk = Desk::new("", "- copy: {dest: ROOT/app, content: \"new\\n\"}\n");
+    desk.write("root/app", "old\n");
+    desk.said("apply", &[], 0);
+    let planned = desk.ended(&["undo", &desk.newest(), "-i", "inventory.yml", "--diff", "--plan"], 0);
+    assert!(planned.contains("-new") && planned.contains("+old"), "{planned}");
+}
+
+#[test]
+fn what_is_refused_before_the_connection_shows_no_secret() {
+    for step in [
+        "- {debug: {msg: x}, when: params.token}",
+        "- copy: {dest: \"{{ params.token }}\", content: x}",
+        "- {debug: {msg: x}, loop: \"{{ params.token }}\"}",
+    ] {
+        let desk = Desk::new(TOKEN, &format!("{step}\n"));
+        for verb in ["plan", "apply"] {
+            let said = desk.said(verb, &["--set", "token=hunter2secret"], 3);
+            assert!(said.contains("runbook.yml:") && !said.contains(SECRET), "{step}: {said}");
+        }
+    }
+}
+
+#[test]
+fn files_of_values_are_not_quoted() {
+    let desk = Desk::new(
+        "params: {token: {type: string, required: true, sensitive: true, pattern: '[a-z]+'}}\n",
+        "- debug: {msg: x}\n",
+    );
+    for (values, words) in [
+        ("token: hunter2secret\n", "token"),
+        ("tokn: hunter2secret\n", "`tokn`"),
+        ("token: [hunter2secret\n", "values.yml:"),
+        ("token: {a: hunter2secret}\n", "token"),
+    ] {
+        desk.write("values.yml", values);
+        let said = desk.said("plan", &["--set", "@values.yml"], 3);
+        assert!(said.contains(words) && !said.contains(SECRET), "{values}: {said}");
+    }
+}
