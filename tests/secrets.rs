@@ -126,3 +126,45 @@ fn files_of_values_are_not_quoted() {
         assert!(said.contains(words) && !said.contains(SECRET), "{values}: {said}");
     }
 }
+
+/// Steps that show what they are given where they may, each with the exit codes of a plan and an apply.
+const TELLING: [(&str, i32, i32); 8] = [
+    ("raw: \"true hunter2secret\"", 0, 0),
+    ("raw: \"echo hunter2secret; false\"", 0, 9),
+    ("debug: {msg: hunter2secret}", 0, 0),
+    ("command: {cmd: \"true\", creates: /nonexistent/hunter2secret}", 0, 8),
+    ("command: {cmd: \"cat /nonexistent/hunter2secret\", changes: false}", 0, 7),
+    ("fail: {msg: hunter2secret}", 9, 7),
+    ("assert: {that: \"1 == 2\", fail_msg: hunter2secret}", 9, 7),
+    ("http: {url: \"http://127.0.0.1:1/hunter2secret\"}", 0, 7),
+];
+
+#[test]
+fn nothing_of_a_sensitive_step_is_told() {
+    for (step, planned, applied) in TELLING {
+        let desk = Desk::new("", &format!("- name: of a test\n  {step}\n  sensitive: true\n"));
+        let said = desk.said("plan", &["--verbose"], planned);
+        assert!(!said.contains(SECRET), "{step}: {said}");
+        let said = desk.said("apply", &["--verbose"], applied);
+        is_hidden(&desk, &said, SECRET);
+        let is_silent = [7, 8].contains(&applied);
+        assert!(!is_silent || said.contains("the step is sensitive"), "why it is silent is said: {step}: {said}");
+    }
+}
+
+#[test]
+fn what_goes_back_of_a_sensitive_step_is_not_told() {
+    let steps = "
+- {file: {path: ROOT/link, state: link, src: hunter2secret, force: true}, sensitive: true}
+- shell: \"ln -sfn hunter2secret-too ROOT/link\"
+  undo: \"true\"
+- fail: {msg: so that it goes back}
+";
+    let desk = Desk::new("", steps);
+    let said = desk.said("apply", &["--verbose"], 8);
+    let told = desk.recorded();
+    let undone = told.lines().filter(|line| line.contains("\"deed_undone\"") && line.contains("/link"));
+    let undone: Vec<_> = undone.filter(|line| line.contains("\"sensitive\":true")).collect();
+    assert!(!undone.is_empty() && undone.iter().all(|line| !line.contains(SECRET)), "{undone:?}");
+    assert!(said.contains("not as it was left") || said.contains("changed by someone else"), "{said}");
+}

@@ -12,7 +12,7 @@ use crate::{
         serve::Run,
         validate,
     },
-    base::point::fault,
+    base::{point::fault, secret::HIDDEN},
     model::{
         change::{Act, Change, Deed, DeedReport},
         event::{Output, StepOutcome},
@@ -90,7 +90,7 @@ impl<W: Write> Run<'_, W> {
                 self.woken.extend(&task.notify);
                 return StepOutcome::Changed;
             }
-            Err(halt) => halt,
+            Err(halt) => report::halt(halt, task.sensitive),
         };
         let running = self.machine.probe.running();
         let why = match &halt {
@@ -146,7 +146,7 @@ impl<W: Write> Run<'_, W> {
     /// Tries it once.
     fn attempt(&mut self, task: &Task, spec: &Spec, trial: &mut Trial) -> Result<(), Halt> {
         let (decision, changes) = self.look(task, spec).map_err(|halt| self.in_doubt(spec, halt))?;
-        trial.message.clone_from(&decision.message);
+        trial.message = decision.message.as_ref().map(|said| if task.sensitive { HIDDEN.into() } else { said.clone() });
         trial.output.clone_from(&decision.output);
         trial.data = match decision.data.is_empty() {
             true => String::new(),
@@ -380,10 +380,8 @@ impl<W: Write> Run<'_, W> {
         let left = self.changes(task, &decision)?;
         if let Some(change) = left.first() {
             let told = resources::differences(&change.before, &change.after);
-            let told: Vec<String> = match task.sensitive {
-                true => told.into_iter().map(|d| d.attribute).collect(),
-                false => told.iter().map(|d| format!("{} is {}, not {}", d.attribute, d.before, d.after)).collect(),
-            };
+            let told: Vec<String> =
+                told.iter().map(|d| format!("{} is {}, not {}", d.attribute, d.before, d.after)).collect();
             return Err(Halt::Failed(format!("applied, but {} still differs: {}", change.resource, told.join("; "))));
         }
         match decision.guarded && !decision.acts.is_empty() {

@@ -4,10 +4,14 @@ use crate::{
     base::{Digest, secret::HIDDEN},
     model::{
         change::{Act, Change, CommandSpec, Deed, DeedReport, Undo},
+        event::Undone,
         state::{Content, Meta, PathState, State},
     },
-    resources,
+    resources::{self, Halt},
 };
+
+/// What is told instead of a sentence that may hold what a sensitive step was given.
+const UNTOLD: &str = "why is not told, since the step is sensitive";
 
 /// The report of a deed. Of a sensitive one nothing is told that was made of what it was given.
 pub(super) fn of(deed: &Deed, diff: Option<String>, sensitive: bool) -> DeedReport {
@@ -40,6 +44,26 @@ pub(super) fn of(deed: &Deed, diff: Option<String>, sensitive: bool) -> DeedRepo
         }
     }
     DeedReport { deed, differences, diff: diff.filter(|_| !sensitive), undo }
+}
+
+/// Why a step halted.
+pub(super) fn halt(halt: Halt, sensitive: bool) -> Halt {
+    let as_made = match halt {
+        _ if !sensitive => return halt,
+        Halt::Failed(_) => Halt::Failed,
+        Halt::NotYet(_) => Halt::NotYet,
+        Halt::Unknown(_) => Halt::Unknown,
+    };
+    as_made(UNTOLD.into())
+}
+
+/// How undoing a deed went.
+pub(super) fn undone(how: Undone, sensitive: bool) -> Undone {
+    match how {
+        Undone::Drifted(_) if sensitive => Undone::Drifted("it is not as it was left".into()),
+        Undone::Failed(_) if sensitive => Undone::Failed(UNTOLD.into()),
+        how => how,
+    }
 }
 
 /// A command is told by its arguments; what it reads and its variables are its own.

@@ -163,7 +163,7 @@ impl<W: Write> Undoing<'_, '_, W> {
         let started = Instant::now();
         self.run.voice.say(FromAgent::Started(task.no));
         let mut trial = Trial::default();
-        let ended = back(self, &task, &mut trial);
+        let ended = back(self, &task, &mut trial).map_err(|halt| report::halt(halt, task.sensitive));
         let in_doubt = self.in_doubt.take();
         let outcome = match &ended {
             Err(_) => StepOutcome::Failed,
@@ -310,8 +310,7 @@ impl<W: Write> Undoing<'_, '_, W> {
 
     fn drift(&mut self, entry: &Entry, change: &Change, how: String) {
         if self.drifted.insert(change.resource.clone()) {
-            let how = if entry.sensitive { String::from("it is not as it was left") } else { how };
-            self.leave(entry, Undone::Drifted(how));
+            self.leave(entry, report::undone(Undone::Drifted(how), entry.sensitive));
         }
     }
 

@@ -317,6 +317,7 @@ impl<W: Write> WayBack<'_, W> {
 
     /// Keeps and tells how it went.
     fn end(&mut self, entry: &Entry, how: Undone, settled: &mut Settled) {
+        let how = report::undone(how, entry.sensitive);
         settled.take(&entry.deed, &how);
         // Where the disk takes no more records, the way back of what can be looked at goes on: closing the journal will
         // tell.

@@ -2,11 +2,11 @@
 
 use super::{HostRun, Order, Phase};
 use crate::{
-    base::Fault,
+    base::{Fault, secret::HIDDEN},
     engine::outcome,
     model::{
         change::{Act, CommandSpec, Deed, DeedReport, Undo, UndoKind},
-        event::{Output, StepOutcome},
+        event::{Capped, Output, StepOutcome},
         ids::TaskNo,
     },
     wire::message::TaskEnd,
@@ -15,7 +15,8 @@ use crate::{
 impl HostRun {
     /// A `raw` step has ended.
     pub fn raw_ended(&mut self, no: TaskNo, line: &str, result: Result<Output, Fault>, took_us: u64) -> Vec<Order> {
-        let report = raw_report(line);
+        let sensitive = self.labels.get(&no).is_some_and(|label| label.sensitive);
+        let report = raw_report(line, sensitive);
         let (outcome, output, message) = match result {
             Ok(output) if output.succeeded() => (StepOutcome::Changed, Some(output), None),
             Ok(output) => {
@@ -24,6 +25,10 @@ impl HostRun {
             }
             Err(fault) => (StepOutcome::Failed, None, Some(fault.to_string())),
         };
+        let output = output.map(|output| match sensitive {
+            true => Output { stdout: Capped::default(), stderr: Capped::default(), ..output },
+            false => output,
+        });
         if outcome == StepOutcome::Changed {
             self.done(no, report, took_us);
         }
@@ -37,7 +42,8 @@ impl HostRun {
     }
 }
 
-pub(super) fn raw_report(line: &str) -> DeedReport {
+pub(super) fn raw_report(line: &str, sensitive: bool) -> DeedReport {
+    let line = if sensitive { HIDDEN } else { line };
     let command = CommandSpec { argv: vec![line.to_owned()], ..CommandSpec::default() };
     DeedReport {
         deed: Deed::Act { act: Act::Run(command), undo: Undo::Irreversible },

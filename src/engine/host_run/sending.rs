@@ -141,7 +141,8 @@ impl HostRun {
                 self.orders.push(Order::Tell(ToAgent::Task(task)));
             }
             Work::Raw { line, .. } if self.job.mode == Mode::Plan => {
-                let end = StepEnd { deeds: vec![raw::raw_report(&line)], ..plain_end(StepOutcome::Changed, None) };
+                let deeds = vec![raw::raw_report(&line, item.label.sensitive)];
+                let end = StepEnd { deeds, ..plain_end(StepOutcome::Changed, None) };
                 self.step_ended(no, end);
                 self.result(no, item.item.as_deref(), None);
             }
