@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    base::Faults,
+    base::{Fault, Faults, fault::nearest},
     engine::{job::Job, order, task},
     model::{ids::TaskNo, runbook::Step},
     render::{Pending, Reads, Scope},
@@ -13,7 +13,7 @@ use crate::{
 /// and gives all that is wrong, each fault once. Steps that are known to be wrong are passed over.
 pub fn check(job: &Job) -> Result<(), Faults> {
     let mut seen = BTreeSet::new();
-    let mut faults = Faults::default();
+    let mut faults = Faults(unknown_tags(job));
     let mut add = |found: Faults| faults.0.extend(found.0.into_iter().filter(|fault| seen.insert(fault.to_string())));
     let chosen = || {
         let numbered = (0..).map_while(|number| Some((number, job.step(number)?)));
@@ -53,4 +53,18 @@ fn in_vain(job: &Job, number: usize, step: &Step, pending: &Pending) -> Faults {
         Pending::Facts => None,
     };
     Faults(fault.into_iter().map(|fault| fault.at(&step.place)).collect())
+}
+
+/// A word of `--tags` that no step has is a mistake: with it alone, nothing would be done, and that would be well.
+fn unknown_tags(job: &Job) -> Vec<Fault> {
+    let known = || job.runbook.steps.iter().flat_map(|step| &step.tags).map(String::as_str);
+    let unknown = job.tags.iter().filter(|tag| known().all(|known| known != *tag));
+    let fault = |tag: &String| {
+        let fault = Fault::input(format!("--tags: no step has the tag `{tag}`"));
+        match nearest(tag, known()) {
+            Some(near) => fault.hint(format!("did you mean `{near}`?")),
+            None => fault,
+        }
+    };
+    unknown.map(fault).collect()
 }

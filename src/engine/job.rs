@@ -134,10 +134,11 @@ impl Job {
             || step.tags.iter().any(|tag| self.tags.contains(tag))
     }
 
-    /// Whether any chosen step needs an agent on the target.
+    /// Whether anything needs an agent on the target: a chosen step, a handler, or a look at what was done.
     pub fn needs_agent(&self) -> bool {
+        let Runbook { steps, handlers, verify, .. } = &*self.runbook;
         let raw = |(number, step): (usize, &Step)| !self.chooses(number, step) || step.kind.value == "raw";
-        !self.runbook.steps.iter().enumerate().all(raw) || !self.runbook.verify.is_empty()
+        !steps.iter().enumerate().all(raw) || !handlers.is_empty() || !verify.is_empty()
     }
 
     /// Whether a host that has done its steps waits for the others before they become final.

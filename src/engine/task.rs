@@ -21,7 +21,10 @@ use crate::{
     },
     render::{Pending, RenderHalt, Scope},
     steps::{self, Spec, fields::CommandLine},
-    wire::message::Task,
+    wire::{
+        frame::payload_bytes,
+        message::{TASK_BYTES_MAX, Task},
+    },
 };
 
 /// A step, rendered for a host as far as it can be.
@@ -185,10 +188,21 @@ fn work(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> Result<Work, Halt>
         environment,
         sensitive: step.sensitive,
     };
+    check_size(&task, step)?;
     Ok(match delegate(job, step, scope)? {
         Some(other) => Work::Delegated(other, Box::new(task)),
         None => Work::Agent(Box::new(task), contents),
     })
+}
+
+/// A task goes in one message.
+fn check_size(task: &Task, step: &Step) -> Result<(), Fault> {
+    let bytes = payload_bytes(task);
+    if bytes <= TASK_BYTES_MAX {
+        return Ok(());
+    }
+    let fault = Fault::input(format!("this step is too large: {bytes} bytes, of which {TASK_BYTES_MAX} can be sent"));
+    Err(fault.at(&step.args.place).hint("put what is large into a file of the project, and have `copy` bring it"))
 }
 
 /// The other host that does a step, if one does.

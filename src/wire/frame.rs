@@ -10,6 +10,11 @@ pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 
 const HEADER_BYTES: usize = 8;
 
+/// How long the payload of a message is.
+pub fn payload_bytes(message: &impl Serialize) -> usize {
+    postcard::experimental::serialized_size(message).expect("messages are plain data")
+}
+
 /// What the other side sent is no frame of ours. The pipe is of no use any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameFault {

@@ -18,7 +18,7 @@ use crate::{
         state::Content,
         strategy::OnFailure,
     },
-    wire::Piece,
+    wire::{Piece, frame::PAYLOAD_BYTES_MAX},
 };
 
 /// What the agent writes before its first frame. A login shell's chatter may come before it.
@@ -32,6 +32,9 @@ pub const AHEAD_BYTES_MAX: u64 = 32 * 1024;
 
 /// Bytes of content in one frame.
 pub const CHUNK_BYTES: usize = 128 * 1024;
+
+/// The longest task, and the longest word on handlers: what is told of one, with a diff, still fits into a frame.
+pub const TASK_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 128 * 1024;
 
 /// The longest pause between two words of a controller, in milliseconds.
 pub const PING_MS: u32 = 10_000;

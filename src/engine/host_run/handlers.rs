@@ -6,7 +6,11 @@ use super::{HostRun, Order};
 use crate::{
     engine::task::{self, Rendered, Work},
     model::{event::Mode, ids::TaskNo},
-    wire::{ToAgent, message::Handlers},
+    wire::{
+        ToAgent,
+        frame::payload_bytes,
+        message::{Handlers, TASK_BYTES_MAX},
+    },
 };
 
 impl HostRun {
@@ -29,8 +33,10 @@ impl HostRun {
                 }));
             }
         }
-        if !tasks.is_empty() {
-            self.orders.push(Order::Tell(ToAgent::Handlers(Handlers { tasks, notified_by })));
+        let handlers = Handlers { tasks, notified_by };
+        // Very much of it would not be kept.
+        if !handlers.tasks.is_empty() && payload_bytes(&handlers) <= TASK_BYTES_MAX {
+            self.orders.push(Order::Tell(ToAgent::Handlers(handlers)));
         }
     }
 }
