@@ -10,6 +10,7 @@ use std::{fmt::Write, fs, path::Path, sync::Arc};
 use rollbook::{
     engine::{self, Job, host_run::HostRun},
     model::facts::Facts,
+    steps, syntax,
 };
 
 /// Numbers that are the same for the same seed.
@@ -149,4 +150,18 @@ fn a_step_is_rendered_once_for_all_that_give_it_the_same() {
     let each = job::job(project.path(), &steps.replace("/srv/a", "\"/srv/{{ own }}\""), &inventory);
     engine::check(&each).unwrap();
     assert_eq!(each.drafts.len(), 502);
+}
+
+#[test]
+fn the_same_command_is_one_that_is_given_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let inventory = syntax::inventory::parse("hosts.yml", "all: {hosts: {here: {transport: local}}}\n").unwrap();
+    let (runbook, _) =
+        syntax::runbook::parse("x.yml", "runbook: x\nhosts: all\nsteps: [{raw: uptime}]\n", &steps::words());
+    let bid = |set: serde_json::Value| {
+        let job = job::of(folder.path(), runbook.clone().unwrap(), inventory.clone());
+        Job { set: Arc::new(serde_json::from_value(set).unwrap()), ..job }.bid(&"here".into()).job
+    };
+    assert_eq!(bid(serde_json::json!({"a": "1"})), bid(serde_json::json!({"a": "1"})));
+    assert_ne!(bid(serde_json::json!({"a": "1"})), bid(serde_json::json!({"a": "2"})));
 }

@@ -168,3 +168,15 @@ fn what_goes_back_of_a_sensitive_step_is_not_told() {
     assert!(!undone.is_empty() && undone.iter().all(|line| !line.contains(SECRET)), "{undone:?}");
     assert!(said.contains("not as it was left") || said.contains("changed by someone else"), "{said}");
 }
+
+#[test]
+fn variables_that_are_set_are_on_record() {
+    let desk = Desk::new("vars: {keep: 1, app_password: x}\n", "- debug: {msg: \"{{ keep }}\"}\n");
+    desk.write("values.yml", "app_password: hunter2secret\n");
+    let said = desk.said("apply", &["--set", "keep=5", "--set", "@values.yml"], 0);
+    is_hidden(&desk, &said, SECRET);
+    let recorded = desk.recorded();
+    assert!(recorded.contains(r#""set":{"app_password":"[hidden]","keep":"5"}"#), "{recorded}");
+    let shown = desk.ended(&["show", &desk.newest()], 0);
+    assert!(shown.contains("keep = \"5\""), "{shown}");
+}

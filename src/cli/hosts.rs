@@ -3,14 +3,13 @@
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use clap::Args;
-use serde_json::{Map, Value as Data, json};
+use serde_json::{Value as Data, json};
 
 use crate::{
-    base::{Faults, Place, secret::HIDDEN},
-    cli::{Exit, Global, run::refuse},
+    base::{Faults, Place},
+    cli::{Exit, Global, run::refuse, secrets::shown},
     model::{
         inventory::{Become, Connection, Host, Inventory},
-        node::{Node, Value},
         runbook::Placed,
     },
     report::{self, Line, Table, clean},
@@ -107,31 +106,10 @@ fn to_json(host: &Host, vars: bool) -> Data {
     object
 }
 
-/// A variable's value, without what its name or a name in it says is secret.
-fn shown(name: &str, node: &Node) -> Data {
-    if is_secret(name) && node.value != Value::Null {
-        return Data::from(HIDDEN);
-    }
-    match &node.value {
-        Value::Map(entries) => {
-            let entries = entries.iter().map(|entry| (entry.key.clone(), shown(&entry.key, &entry.value)));
-            Data::Object(entries.collect::<Map<_, _>>())
-        }
-        Value::List(items) => items.iter().map(|item| shown("", item)).collect(),
-        _ => node.to_data(),
-    }
-}
-
-/// Names under which people keep secrets.
-fn is_secret(name: &str) -> bool {
-    let name = name.to_lowercase();
-    let parts = ["passw", "passphrase", "secret", "token", "private_key", "api_key", "apikey", "credential"];
-    parts.iter().any(|part| name.contains(part)) || name.ends_with("_pass") || name == "pass"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::secret::HIDDEN;
 
     fn hosts(text: &str) -> Vec<Arc<Host>> {
         syntax::inventory::parse("hosts.yml", text).unwrap().hosts

@@ -86,6 +86,7 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
         runbook: label(wanted.as_ref()),
         inventory: inventory_files,
         params: Default::default(),
+        set: Default::default(),
         tags: Vec::new(),
         limit: (args.limit != "all").then(|| args.limit.clone()),
         hosts: hosts.iter().map(|host| host.name.clone()).collect(),

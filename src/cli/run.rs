@@ -105,6 +105,7 @@ pub(crate) struct Loaded {
     params: Arc<BTreeMap<String, Data>>,
     shown_params: BTreeMap<String, Data>,
     set: Arc<BTreeMap<String, Data>>,
+    shown_set: BTreeMap<String, Data>,
     /// Hides what was given, and what is typed on the way.
     secrets: Masker,
     /// What was given and must not become an argument.
@@ -150,7 +151,8 @@ fn read(args: &RunArgs) -> Result<Loaded, Faults> {
         inventory: Arc::new(inventory),
         inventory_files,
         hosts,
-        set: Arc::new(set),
+        shown_set: set.iter().map(|(name, node)| (name.clone(), secrets::shown(name, node))).collect(),
+        set: Arc::new(set.into_iter().map(|(name, node)| (name, node.to_data())).collect()),
         checkout,
         renderer: Renderer::new(project(&args.runbook)),
         shelf: Arc::default(),
@@ -178,9 +180,12 @@ fn select(inventory: &Inventory, runbook: &Runbook, limit: Option<&str>) -> Resu
     Ok(inventory.hosts.iter().filter(|host| names.contains(&host.name)).cloned().collect())
 }
 
+/// Values by name.
+type Given = Vec<(String, Node)>;
+
 /// `--set` values in order, files opened; later ones win.
-fn given(set: &[String]) -> Result<Vec<(String, Node)>, Faults> {
-    let mut values: Vec<(String, Node)> = Vec::new();
+fn given(set: &[String]) -> Result<Given, Faults> {
+    let mut values = Given::new();
     let mut faults = Faults::default();
     for argument in set {
         let pairs = match (argument.strip_prefix('@'), argument.split_once('=')) {
@@ -202,7 +207,7 @@ fn given(set: &[String]) -> Result<Vec<(String, Node)>, Faults> {
     faults.or(values)
 }
 
-fn from_file(path: &Path) -> Result<Vec<(String, Node)>, Faults> {
+fn from_file(path: &Path) -> Result<Given, Faults> {
     let node = syntax::yaml::read(path)?;
     let entries = node.as_map().ok_or_else(|| {
         Fault::input(format!("a mapping of names to values is needed, and this is {}", node.what())).at(&node.place)
@@ -212,18 +217,12 @@ fn from_file(path: &Path) -> Result<Vec<(String, Node)>, Faults> {
 
 /// What is given goes to a parameter of that name, else to a variable of that name. What is neither goes with the
 /// parameters, where it is refused with the nearest name.
-fn split(
-    runbook: &Runbook,
-    inventory: &Inventory,
-    given: Vec<(String, Node)>,
-) -> (Vec<(String, Node)>, BTreeMap<String, Data>) {
+fn split(runbook: &Runbook, inventory: &Inventory, given: Given) -> (Given, Given) {
     let is_variable = |name: &str| {
         let of_runbook = runbook.vars.iter().any(|(known, _)| known == name);
         of_runbook || inventory.hosts.iter().any(|host| host.vars.get(name).is_some())
     };
-    let (set, params): (Vec<_>, Vec<_>) =
-        given.into_iter().partition(|(name, _)| !runbook.params.contains_key(name) && is_variable(name));
-    (params, set.into_iter().map(|(name, value)| (name, value.to_data())).collect())
+    given.into_iter().partition(|(name, _)| runbook.params.contains_key(name) || !is_variable(name))
 }
 
 /// What waits for many hosts at once.
@@ -270,6 +269,7 @@ impl Loaded {
             runbook: provenance::label(&self.runbook, &self.checkout),
             inventory: self.inventory_files.clone(),
             params: self.shown_params.clone(),
+            set: self.shown_set.clone(),
             tags: args.tags.clone(),
             limit: args.limit.clone(),
             hosts: self.hosts.iter().map(|host| host.name.clone()).collect(),

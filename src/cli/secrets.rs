@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::Value as Data;
+use serde_json::{Map, Value as Data};
 
 use crate::{
-    base::{Fault, Faults, Place, Secret},
+    base::{Fault, Faults, Place, Secret, secret::HIDDEN},
     cli::ask,
-    model::inventory::Host,
+    model::{
+        inventory::Host,
+        node::{Node, Value},
+    },
     syntax::runbook::Bound,
 };
 
@@ -51,4 +54,26 @@ pub(crate) fn unquoted(mut faults: Faults, set: &[String]) -> Faults {
         }
     }
     faults
+}
+
+/// A variable's value, without what its name or a name in it says is secret.
+pub(crate) fn shown(name: &str, node: &Node) -> Data {
+    if is_secret(name) && node.value != Value::Null {
+        return Data::from(HIDDEN);
+    }
+    match &node.value {
+        Value::Map(entries) => {
+            let entries = entries.iter().map(|entry| (entry.key.clone(), shown(&entry.key, &entry.value)));
+            Data::Object(entries.collect::<Map<_, _>>())
+        }
+        Value::List(items) => items.iter().map(|item| shown("", item)).collect(),
+        _ => node.to_data(),
+    }
+}
+
+/// Names under which people keep secrets.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let parts = ["passw", "passphrase", "secret", "token", "private_key", "api_key", "apikey", "credential"];
+    parts.iter().any(|part| name.contains(part)) || name.ends_with("_pass") || name == "pass"
 }

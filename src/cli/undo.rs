@@ -199,6 +199,7 @@ impl Meant {
             runbook: self.label(),
             inventory: self.inventory_files.clone(),
             params: Default::default(),
+            set: Default::default(),
             tags: Vec::new(),
             limit: args.limit.clone(),
             hosts: self.hosts.iter().map(|host| host.name.clone()).collect(),

@@ -70,7 +70,7 @@ impl Job {
     pub fn bid(&self, host: &HostName) -> Bid {
         let is_open = |name: &String| self.runbook.params.get(name).is_some_and(|param| !param.sensitive);
         let params: BTreeMap<_, _> = self.params.iter().filter(|(name, _)| is_open(name)).collect();
-        let what = json!([self.runbook.digest.to_string(), params, self.tags, host.as_str()]);
+        let what = json!([self.runbook.digest.to_string(), params, self.set, self.tags, host.as_str()]);
         let job = Some(Digest::of(what.to_string().as_bytes()));
         Bid { run: self.run.clone(), operator: self.operator.clone(), reason: self.reason.clone(), job }
     }

@@ -154,6 +154,9 @@ pub struct RunOpened {
     pub inventory: Vec<(String, Digest)>,
     /// Parameters as used; sensitive ones are hidden.
     pub params: BTreeMap<String, serde_json::Value>,
+    /// Variables that were given beside them; what their names say is secret is hidden.
+    #[serde(default)]
+    pub set: BTreeMap<String, serde_json::Value>,
     /// `--tags`.
     pub tags: Vec<String>,
     /// `--limit`.

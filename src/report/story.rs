@@ -152,6 +152,7 @@ impl Story {
             runbook,
             inventory,
             params,
+            set,
             tags,
             limit,
             hosts,
@@ -170,6 +171,7 @@ impl Story {
         facts.extend(runbook_facts(runbook));
         facts.extend(inventory.iter().map(|(file, digest)| ("inventory", format!("{file}, sha256 {digest}"))));
         facts.extend(params.iter().map(|(name, value)| ("param", format!("{name} = {value}"))));
+        facts.extend(set.iter().map(|(name, value)| ("set", format!("{name} = {value}"))));
         facts.extend((!tags.is_empty()).then(|| ("tags", tags.join(", "))));
         facts.extend(limit.clone().map(|limit| ("limit", limit)));
         facts.push(("hosts", hosts.len().to_string()));
@@ -332,6 +334,7 @@ mod tests {
                 "  param      replicas = 3",
                 "  param      token = \"[hidden]\"",
                 "  param      version = \"1.2.3\"",
+                "  set        keep = 5",
                 "  tags       web",
                 "  limit      web*",
                 "  hosts      2",

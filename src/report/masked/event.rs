@@ -47,6 +47,7 @@ impl Hide for RunOpened {
             runbook,
             inventory,
             params,
+            set,
             tags,
             limit,
             hosts: _,
@@ -59,6 +60,7 @@ impl Hide for RunOpened {
         runbook.hide(masker);
         inventory.iter_mut().for_each(|(file, _digest)| file.hide(masker));
         params.hide(masker);
+        set.hide(masker);
         tags.hide(masker);
         limit.hide(masker);
         becomes.hide(masker);
