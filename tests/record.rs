@@ -152,7 +152,7 @@ fn runs_are_listed_and_found() {
     assert_eq!((many.kind, many.message.matches("20261123-050").count()), (FaultKind::Usage, 3), "{many}");
     let none = store.find("20261123-0512").unwrap_err();
     assert_eq!(none.kind, FaultKind::Usage);
-    assert!(none.hints[0].contains("Did you mean 20261123-050"), "{none:?}");
+    assert!(none.hints[0].contains("did you mean 20261123-050"), "{none:?}");
     for nothing in ["", "x", "zzzz", "%", "2026~"] {
         assert_eq!(store.find(nothing).unwrap_err().kind, FaultKind::Usage, "{nothing:?}");
     }

@@ -45,8 +45,8 @@ pub(crate) fn run(args: &KindsArgs, global: &Global) -> Exit {
 fn unknown(name: &str) -> Fault {
     let fault = Fault::new(FaultKind::Usage, format!("there is no step kind {name:?}"));
     match nearest(name, KINDS.iter().map(|kind| kind.name)) {
-        Some(kind) => fault.hint(format!("Did you mean {kind:?}?")),
-        None => fault.hint("`rollbook kinds` lists them all."),
+        Some(kind) => fault.hint(format!("did you mean `{kind}`?")),
+        None => fault.hint("`rollbook kinds` lists them all"),
     }
 }
 
@@ -244,6 +244,6 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_gets_the_nearest_name() {
-        assert_eq!(unknown("templat").hints, ["Did you mean \"template\"?"]);
+        assert_eq!(unknown("templat").hints, ["did you mean `template`?"]);
     }
 }

@@ -18,9 +18,11 @@ mod signals;
 mod undo;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{panic::AssertUnwindSafe, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::report;
 
 pub use exit::Exit;
 
@@ -92,16 +94,38 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let exit = match cli.command {
-        Command::Plan(args) => plan::run(&args, &cli.global),
-        Command::Apply(args) => apply::run(&args, &cli.global),
-        Command::Recover(args) => recover::run(&args, &cli.global),
-        Command::Undo(args) => undo::run(&args, &cli.global),
-        Command::Log(args) => log::run(&args, &cli.global),
-        Command::Show(args) => show::run(&args, &cli.global),
-        Command::Verify(args) => verify::run(&args, &cli.global),
-        Command::Hosts(args) => hosts::run(&args, &cli.global),
-        Command::Kinds(args) => kinds::run(&args, &cli.global),
-    };
-    ExitCode::from(exit.code())
+    ExitCode::from(unless_it_panics(|| run(&cli)).code())
+}
+
+/// A panic is a mistake of our own, and ends as one.
+fn unless_it_panics(work: impl FnOnce() -> Exit) -> Exit {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        report::say("this is a mistake of Rollbook's own: please report it, with what is said above");
+        Exit::Internal
+    })
+}
+
+fn run(Cli { global, command }: &Cli) -> Exit {
+    match command {
+        Command::Plan(args) => plan::run(args, global),
+        Command::Apply(args) => apply::run(args, global),
+        Command::Recover(args) => recover::run(args, global),
+        Command::Undo(args) => undo::run(args, global),
+        Command::Log(args) => log::run(args, global),
+        Command::Show(args) => show::run(args, global),
+        Command::Verify(args) => verify::run(args, global),
+        Command::Hosts(args) => hosts::run(args, global),
+        Command::Kinds(args) => kinds::run(args, global),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_of_our_own() {
+        assert_eq!(unless_it_panics(|| panic!("as a test wants it")), Exit::Internal);
+        assert_eq!(unless_it_panics(|| Exit::Partly), Exit::Partly);
+    }
 }

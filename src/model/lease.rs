@@ -75,6 +75,7 @@ impl std::fmt::Display for OpenRun {
                 write!(f, "has lost its controller on this host, and goes back by itself in {left_s} s")?;
             }
             Stand::CutOff { attempts: 0 } => f.write_str("was cut off on this host, and is not settled")?,
+            Stand::CutOff { attempts: 1 } => f.write_str("could not be put back on this host at the first attempt")?,
             Stand::CutOff { attempts } => write!(f, "could not be put back on this host in {attempts} attempts")?,
         }
         write!(f, " (since {:.19}", since.to_string())?;

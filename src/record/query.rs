@@ -134,12 +134,12 @@ impl Store {
         if found.len() > 1 {
             let more = if found.len() == NAMED { ", …" } else { "" };
             let message = format!("several runs begin with {prefix}: {}{more}", found.join(", "));
-            return Err(Fault::new(FaultKind::Usage, message).hint("Write more of the id."));
+            return Err(Fault::new(FaultKind::Usage, message).hint("write more of the id"));
         }
         let Some(run) = found.pop() else { return Err(self.unknown(prefix)) };
         run.parse().map_err(|error| {
             let message = format!("the record has a run that is called {run:?}, which is {error}");
-            Fault::new(FaultKind::Record, message).hint("See what `rollbook verify` says.")
+            Fault::new(FaultKind::Record, message).hint("see what `rollbook verify` says")
         })
     }
 
@@ -151,8 +151,8 @@ impl Store {
         let beginnings: Vec<String> = ids.iter().map(beginning).collect();
         let near = nearest(prefix, beginnings.iter().map(String::as_str));
         match near.and_then(|near| ids.iter().find(|id| id.starts_with(near))) {
-            Some(id) => fault.hint(format!("Did you mean {id}?")),
-            None => fault.hint("`rollbook log` lists the runs."),
+            Some(id) => fault.hint(format!("did you mean {id}?")),
+            None => fault.hint("`rollbook log` lists the runs"),
         }
     }
 

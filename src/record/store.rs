@@ -38,7 +38,7 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, Fault> {
         place::make(path).map_err(|error| {
             let message = format!("making the record store {}", path.display());
-            record_fault(message).because(&error).hint("Name another place with --store.")
+            record_fault(message).because(&error).hint("name another place with --store")
         })?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut store = Store::connect(path, flags)?;
@@ -95,7 +95,7 @@ impl Store {
     fn must_be_ours(&self) -> Result<(), Fault> {
         let refused = |why: &str| {
             let message = format!("{} is not a record store that this Rollbook can use: {why}", self.path.display());
-            record_fault(message).hint("Name another file with --store.")
+            record_fault(message).hint("name another file with --store")
         };
         match self.told("looking at", tables::kinship)? {
             Kinship::Ours => Ok(()),
@@ -123,7 +123,7 @@ impl Store {
         let head = self.told("reading", tables::head)?;
         head.ok_or_else(|| {
             record_fault(format!("the first entry of the record store {} cannot be read", self.path.display()))
-                .hint("See what `rollbook verify` says.")
+                .hint("see what `rollbook verify` says")
         })
     }
 
@@ -186,7 +186,7 @@ fn body_of(event: &Stamped) -> Result<Vec<u8>, Fault> {
 
 fn already_there(run: &RunId, path: &Path) -> Fault {
     record_fault(format!("run {run} was opened already in the record store {}", path.display()))
-        .hint("Start the run again: it gets another id.")
+        .hint("start the run again: it gets another id")
 }
 
 pub(super) fn record_fault(message: impl Into<String>) -> Fault {

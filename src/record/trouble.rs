@@ -38,7 +38,7 @@ fn hint(error: &Error) -> Option<&'static str> {
         ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
             "Check who owns the file and its folder, or name another store with --store."
         }
-        ErrorCode::NotADatabase => "Name another file with --store.",
+        ErrorCode::NotADatabase => "name another file with --store",
         ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure => {
             "Keep a copy of the file as it is, see what `rollbook verify` says, and look at the disk."
         }

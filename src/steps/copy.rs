@@ -90,7 +90,7 @@ impl Kind for Copy {
             }
             (None, Some(_)) if self.dest.into => {
                 return Err(Fault::input("dest ends in a slash, but content has no file name")
-                    .hint("Write the file's whole path."));
+                    .hint("write the file's whole path"));
             }
             (None, Some(content)) => {
                 if let Some(bytes) = content.bytes() {

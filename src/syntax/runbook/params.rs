@@ -92,9 +92,10 @@ fn check(param: &Param, faults: &mut Faults) {
 
 fn compile(param: &Param) -> Result<Option<Regex>, Fault> {
     let Some(pattern) = &param.pattern else { return Ok(None) };
-    // The whole value must match, whatever alternatives the pattern has.
+    let build = |text: &str| regex::RegexBuilder::new(text).size_limit(10 << 20).build();
+    // The whole value must match, whatever alternatives the pattern has, and it must be one by itself: `a)|(b` is none.
     let whole = format!("^(?:{})$", pattern.value);
-    regex::RegexBuilder::new(&whole).size_limit(10 << 20).build().map(Some).map_err(|_| {
+    build(&pattern.value).and_then(|_| build(&whole)).map(Some).map_err(|_| {
         let error = Regex::new(&pattern.value).err().map_or_else(|| "too large".to_owned(), |error| error.to_string());
         // The crate draws the place over several lines; its reason is the last.
         let error = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
@@ -123,7 +124,7 @@ fn typed(node: &Node, kind: ParamType) -> Result<Data, Fault> {
         (ParamType::Float, _) => Err(wrong("a number")),
         (ParamType::Bool, Value::Bool(truth)) => Ok((*truth).into()),
         (ParamType::Bool, Value::Text { text, .. }) if text == "true" || text == "false" => Ok((text == "true").into()),
-        (ParamType::Bool, _) => Err(wrong("true or false")),
+        (ParamType::Bool, _) => Err(wrong("true or false").hint("write `true` or `false`, in small letters")),
         (ParamType::List, Value::List(_)) | (ParamType::Map, Value::Map(_)) => Ok(node.to_data()),
         (ParamType::List, _) => Err(wrong("a list").hint("give lists in a file: --set @values.yml")),
         (ParamType::Map, _) => Err(wrong("a mapping").hint("give mappings in a file: --set @values.yml")),
