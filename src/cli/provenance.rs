@@ -47,7 +47,7 @@ fn ask_id() -> Option<String> {
 
 /// A runbook as the record names it.
 pub(crate) fn label(runbook: &Runbook, checkout: &Checkout) -> RunbookLabel {
-    let (commit, dirty) = checkout.found();
+    let State { commit, dirty, untold } = checkout.found();
     RunbookLabel {
         file: runbook.file.to_string(),
         name: runbook.name.clone(),
@@ -56,14 +56,22 @@ pub(crate) fn label(runbook: &Runbook, checkout: &Checkout) -> RunbookLabel {
         digest: runbook.digest,
         commit,
         dirty,
+        untold,
     }
 }
 
 /// The git checkout that a runbook is in. Git is asked in the background: it may have many files to look at.
 pub(crate) struct Checkout(LazyLock<State, Box<dyn FnOnce() -> State + Send>>);
 
-/// The commit, and whether there were uncommitted changes.
-type State = (Option<String>, bool);
+/// What git tells of a checkout.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct State {
+    commit: Option<String>,
+    /// Whether there were uncommitted changes.
+    dirty: bool,
+    /// Why it tells nothing, if it does not: the checkout may be someone else's, as with sudo.
+    untold: Option<String>,
+}
 
 impl Checkout {
     /// Begins to ask.
@@ -73,11 +81,11 @@ impl Checkout {
         if !may_be_checkout(&folder) {
             return Checkout(LazyLock::new(Box::new(State::default)));
         }
-        let asking = std::thread::spawn(move || ask_git(&folder).unwrap_or_default());
+        let asking = std::thread::spawn(move || ask_git(&folder));
         Checkout(LazyLock::new(Box::new(move || asking.join().unwrap_or_default())))
     }
 
-    /// The commit, and whether there were uncommitted changes. Nothing where there is no git, or no repository.
+    /// What git told. Nothing where there is no repository.
     fn found(&self) -> State {
         self.0.clone()
     }
@@ -90,20 +98,25 @@ fn may_be_checkout(folder: &Path) -> bool {
 }
 
 /// The repository's own settings must not start programs.
-fn ask_git(folder: &Path) -> Option<State> {
-    let output = Command::new("git")
+fn ask_git(folder: &Path) -> State {
+    let asked = Command::new("git")
         .arg("-C")
         .arg(folder)
         .args(["-c", "core.fsmonitor=false", "--no-optional-locks"])
         .args(["status", "--porcelain=v2", "--branch", "--untracked-files=normal"])
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+        .output();
+    let untold =
+        |why: &str| State { untold: Some(why.lines().next().unwrap_or_default().to_owned()), ..State::default() };
+    let output = match asked {
+        Ok(output) if output.status.success() => output,
+        Ok(output) => return untold(&String::from_utf8_lossy(&output.stderr)),
+        Err(error) => return untold(&format!("git cannot be started: {error}")),
+    };
     let told = String::from_utf8_lossy(&output.stdout);
     let commit = told.lines().find_map(|line| line.strip_prefix("# branch.oid ")).filter(|oid| *oid != "(initial)");
     let dirty = told.lines().any(|line| !line.starts_with('#'));
-    output.status.success().then(|| (commit.map(str::to_owned), dirty))
+    State { commit: commit.map(str::to_owned), dirty, untold: None }
 }
 
 #[cfg(test)]
@@ -130,14 +143,17 @@ mod tests {
             assert!(command.args(words).output().unwrap().status.success(), "{words:?}");
         };
         std::fs::write(&runbook, "a").unwrap();
-        assert_eq!(found(), (None, false));
+        assert_eq!(found(), State::default());
+        std::fs::write(folder.path().join(".git"), "someone else's").unwrap();
+        assert!(found().untold.is_some_and(|why| why.contains("git")));
+        std::fs::remove_file(folder.path().join(".git")).unwrap();
         git(&["init", "--quiet"]);
-        assert_eq!(found(), (None, true));
+        assert_eq!(found(), State { dirty: true, ..State::default() });
         git(&["add", "."]);
         git(&["commit", "--quiet", "-m", "one"]);
-        let (commit, dirty) = found();
-        assert!(commit.is_some_and(|commit| commit.len() == 40) && !dirty);
+        let State { commit, dirty, untold } = found();
+        assert!(commit.is_some_and(|commit| commit.len() == 40) && !dirty && untold.is_none());
         std::fs::write(&runbook, "b").unwrap();
-        assert!(found().1);
+        assert!(found().dirty);
     }
 }

@@ -154,6 +154,7 @@ fn label(run: Option<&RunId>) -> RunbookLabel {
         digest: Digest::of(b""),
         commit: None,
         dirty: false,
+        untold: None,
     }
 }
 

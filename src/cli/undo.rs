@@ -221,6 +221,7 @@ impl Meant {
             digest: Digest::of(b""),
             commit: None,
             dirty: false,
+            untold: None,
         }
     }
 }

@@ -216,6 +216,9 @@ pub struct RunbookLabel {
     pub commit: Option<String>,
     /// Whether that checkout had uncommitted changes.
     pub dirty: bool,
+    /// Why git told nothing of a checkout that is there, if so.
+    #[serde(default)]
+    pub untold: Option<String>,
 }
 
 /// A step as people name it.

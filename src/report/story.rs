@@ -198,10 +198,11 @@ pub fn operator_words(operator: &Operator) -> String {
 }
 
 fn runbook_facts(runbook: &RunbookLabel) -> Vec<(&'static str, String)> {
-    let RunbookLabel { file, name, owner, risk, digest, commit, dirty } = runbook;
+    let RunbookLabel { file, name, owner, risk, digest, commit, dirty, untold } = runbook;
     let mut facts = vec![("runbook", name.clone()), ("file", format!("{file}, sha256 {digest}"))];
     let uncommitted = if *dirty { ", WITH UNCOMMITTED CHANGES" } else { "" };
     facts.extend(commit.as_ref().map(|commit| ("commit", format!("{commit}{uncommitted}"))));
+    facts.extend(untold.as_ref().map(|why| ("commit", format!("NOT KNOWN: {why}"))));
     facts.extend(owner.clone().map(|owner| ("owner", owner)));
     let words = |risk: Risk| match risk {
         Risk::Low => "low",

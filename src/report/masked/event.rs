@@ -78,10 +78,11 @@ impl Hide for Operator {
 
 impl Hide for RunbookLabel {
     fn hide(&mut self, masker: &Masker) {
-        let RunbookLabel { file, name, owner, risk: _, digest: _, commit: _, dirty: _ } = self;
+        let RunbookLabel { file, name, owner, risk: _, digest: _, commit: _, dirty: _, untold } = self;
         file.hide(masker);
         name.hide(masker);
         owner.hide(masker);
+        untold.hide(masker);
     }
 }
 
