@@ -1,5 +1,4 @@
 //! What the program refuses, and that it ends: by the program itself.
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
 
 #[path = "desk/mod.rs"]
 mod desk;

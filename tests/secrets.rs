@@ -1,5 +1,4 @@
 //! Secrets by the program itself: whatever is done with one, neither the screen nor the record ever has it.
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
 
 #[path = "desk/mod.rs"]
 mod desk;
@@ -107,6 +106,14 @@ fn what_is_refused_before_the_connection_shows_no_secret() {
             assert!(said.contains("runbook.yml:") && !said.contains(SECRET), "{step}: {said}");
         }
     }
+}
+
+#[test]
+fn what_is_wrong_with_a_sensitive_step_is_told_without_its_values() {
+    let steps = "- {copy: {dest: \"{{ place }}\", content: x}, sensitive: true}\n";
+    let desk = Desk::new("vars: {place: hunter2secret}\n", steps);
+    let said = desk.said("plan", &[], 3);
+    assert!(said.contains("no absolute path") && !said.contains("\"hunter2secret"), "{said}");
 }
 
 #[test]

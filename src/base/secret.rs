@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A value that no `Debug` or `Display` shows. Who needs it says so with [`Secret::expose`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,17 @@ impl Secret {
     /// Takes the value in.
     pub fn new(value: impl Into<String>) -> Self {
         Secret(value.into())
+    }
+
+    /// Every text and number in a value. None of its truths and names is a secret.
+    pub fn all_in(value: &Value) -> Vec<Self> {
+        match value {
+            Value::String(text) => vec![Secret::new(text.clone())],
+            Value::Number(number) => vec![Secret::new(number.to_string())],
+            Value::Array(items) => items.iter().flat_map(Secret::all_in).collect(),
+            Value::Object(fields) => fields.values().flat_map(Secret::all_in).collect(),
+            Value::Bool(_) | Value::Null => Vec::new(),
+        }
     }
 
     /// The value itself.
@@ -99,7 +111,7 @@ impl Masker {
 /// message's quotes, and in a shell's.
 fn forms(text: &str) -> Vec<String> {
     let inner = |quoted: &str| quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned();
-    let json = inner(&serde_json::Value::from(text).to_string());
+    let json = inner(&Value::from(text).to_string());
     let in_html = [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\'', "\\u0027")];
     let html = in_html.iter().fold(json.clone(), |text, (letter, escape)| text.replace(*letter, escape));
     let mut forms = vec![text.to_owned(), inner(&format!("{text:?}")), json, html];

@@ -25,24 +25,12 @@ pub(crate) fn of_hosts(hosts: &[Arc<Host>]) -> Vec<Secret> {
 
 /// Every value of a sensitive parameter: of a list or a mapping, every text and number in it.
 pub(crate) fn of_params(params: &BTreeMap<String, Bound>) -> Vec<Secret> {
-    let mut found = Vec::new();
-    for param in params.values().filter(|param| param.sensitive) {
-        match &param.value {
-            Data::Bool(truth) => found.push(Secret::new(truth.to_string())),
-            other => leaves(other, &mut found),
-        }
-    }
-    found
-}
-
-fn leaves(value: &Data, found: &mut Vec<Secret>) {
-    match value {
-        Data::String(text) => found.push(Secret::new(text.clone())),
-        Data::Number(number) => found.push(Secret::new(number.to_string())),
-        Data::Array(items) => items.iter().for_each(|item| leaves(item, found)),
-        Data::Object(fields) => fields.values().for_each(|value| leaves(value, found)),
-        Data::Bool(_) | Data::Null => {}
-    }
+    let sensitive = params.values().filter(|param| param.sensitive);
+    let found = sensitive.map(|param| match &param.value {
+        Data::Bool(truth) => vec![Secret::new(truth.to_string())],
+        value => Secret::all_in(value),
+    });
+    found.flatten().collect()
 }
 
 /// Faults in what `--set` names: their line is told, and not shown. It may hold what is sensitive.

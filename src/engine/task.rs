@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value as Data;
 
 use crate::{
-    base::{Fault, Faults, Place, fault::nearest},
+    base::{Fault, Faults, Masker, Place, Secret, fault::nearest},
     engine::{desk::HostDesk, job::Job},
     model::{
         change::CommandSpec,
@@ -20,6 +20,7 @@ use crate::{
         strategy::Confirm,
     },
     render::{Pending, RenderHalt, Scope},
+    report,
     steps::{self, Spec, fields::CommandLine},
     wire::{
         frame::payload_bytes,
@@ -238,11 +239,20 @@ fn delegate(job: &Job, step: &Step, scope: &Scope) -> Result<Option<Arc<Host>>, 
     Ok(Some(Arc::clone(other)))
 }
 
-/// The kind's struct: rendered, typed, prepared.
+/// The kind's struct: rendered, typed, prepared. Of a sensitive step it is told what is wrong, and not with which value.
 fn spec(job: &Job, step: &Step, scope: &Scope) -> Result<(Spec, Vec<Content>), Halt> {
     let manual = steps::find(&step.kind.value).expect("loading a runbook checks the kinds");
     let args = whole(job.renderer.node(&step.args, manual.expressions, scope))?;
-    let mut spec = decode::with(&args, |fields| Spec::decode(&step.kind.value, fields)).map_err(Halt::Wrong)?;
+    typed(job, step, scope, &args).map_err(|halt| match halt {
+        Halt::Wrong(faults) if step.sensitive => {
+            Halt::Wrong(report::hidden(faults, &Masker::new(Secret::all_in(&args.to_data()))))
+        }
+        halt => halt,
+    })
+}
+
+fn typed(job: &Job, step: &Step, scope: &Scope, args: &Node) -> Result<(Spec, Vec<Content>), Halt> {
+    let mut spec = decode::with(args, |fields| Spec::decode(&step.kind.value, fields)).map_err(Halt::Wrong)?;
     let mut desk = HostDesk {
         shelf: &job.shelf,
         renderer: &job.renderer,
