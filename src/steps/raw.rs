@@ -33,7 +33,7 @@ impl Kind for Raw {
         if self.line.trim().is_empty() || self.line.contains('\0') {
             return Err(Fault::input("line is empty, or holds a NUL"));
         }
-        let hint = "Use `command` or `shell`, which get it in stdin, or in the step's environment.";
+        let hint = "use `command` or `shell`, which get it in `stdin`, or in the step's `environment`";
         refuse_secret(desk, &self.line, "the line", hint)
     }
 

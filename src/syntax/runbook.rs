@@ -65,7 +65,7 @@ pub fn parse(file: &str, text: &str, kinds: &[KindWord]) -> (Option<Runbook>, Fa
         let fault = Fault::input("a handler runs on the host that notified it, and not on another");
         fields.faults.push(fault.at(&delegate.place));
     }
-    check_raw(&steps, &handlers, &mut fields.faults);
+    check_raw(&handlers, &mut fields.faults);
     check_ids(steps.iter().chain(&handlers).chain(&verify), &mut fields.faults);
     if handlers_are_whole {
         check_handlers(&steps, &handlers, &mut fields.faults);
@@ -148,13 +148,8 @@ pub(super) fn is_identifier(name: &str) -> bool {
 }
 
 /// `raw` is done past the agent, which runs the handlers that it hears of.
-fn check_raw(steps: &[Step], handlers: &[Step], faults: &mut Faults) {
-    let is_raw = |step: &&Step| step.kind.value == "raw";
-    for notified in steps.iter().filter(is_raw).filter_map(|step| step.notify.first()) {
-        let fault = Fault::input("`raw` cannot notify: it is done without the agent, which runs the handlers");
-        faults.push(fault.at(&notified.place).hint("use `command` or `shell`"));
-    }
-    for handler in handlers.iter().filter(is_raw) {
+fn check_raw(handlers: &[Step], faults: &mut Faults) {
+    for handler in handlers.iter().filter(|step| step.kind.value == "raw") {
         let fault = Fault::input("`raw` cannot be a handler: those are run by the agent");
         faults.push(fault.at(&handler.kind.place).hint("use `command` or `shell`"));
     }

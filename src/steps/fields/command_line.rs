@@ -77,7 +77,7 @@ fn is_for_a_shell(word: &str) -> bool {
 }
 
 /// How a command gets what nobody else may see.
-pub const HANDED_OVER: &str = "Hand it over in stdin, or in the step's environment.";
+pub const HANDED_OVER: &str = "hand it over in `stdin`, or in the step's `environment`";
 
 /// A sensitive value must not stand in a process list. `part` says what may hold one, `hint` where it belongs.
 pub fn refuse_secret(desk: &dyn Desk, text: &str, part: &str, hint: &str) -> Result<(), Fault> {

@@ -98,7 +98,7 @@ impl Kind for Http {
     fn prepare(&mut self, desk: &mut dyn Desk) -> Result<(), Fault> {
         let url = Url::parse(&self.url).map_err(Fault::input)?;
         // By https the address may become an argument of wget.
-        refuse_secret(desk, &self.url, "url", "Hand it over in headers.")?;
+        refuse_secret(desk, &self.url, "url", "hand it over in `headers`")?;
         for (name, Word(value)) in &self.headers {
             check_header(name, value).map_err(Fault::input)?;
         }

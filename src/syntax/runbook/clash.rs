@@ -37,6 +37,7 @@ fn with_raw<'n>(given: impl Fn(&str) -> Option<&'n Entry>) -> impl Iterator<Item
         ("confirm_within", "`raw` cannot be confirmed: nothing can undo it", "use `command`, with an `undo`"),
         ("retry", "`raw` is not tried again: it takes no `retry`", agent),
         ("environment", "`raw` takes no `environment`: the login shell gives it its own", agent),
+        ("notify", "`raw` cannot notify: an agent runs the handlers", agent),
     ];
     let told =
         move |(key, words, hint): (&str, &str, &str)| Some(Fault::input(words).at(&given(key)?.key_place).hint(hint));
