@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use crate::{
     model::{
         change::{Act, Change, CommandSpec, Deed, Undo},
+        event::Output,
         state::{PathState, Resource, State},
     },
-    resources::{self, Halt, View},
+    resources::{self, Halt, View, service},
     steps::Decision,
+    target::Tools,
     wire::message::Task,
 };
 
@@ -62,20 +64,31 @@ pub(super) fn of_task(task: &Task, command: &CommandSpec) -> CommandSpec {
     command
 }
 
-/// What carries an act out.
-pub(super) fn command_of(act: &Act, init: &str) -> CommandSpec {
-    let (verb, name) = match act {
-        Act::Run(command) => return command.clone(),
-        Act::Restart(name) => ("restart", name),
-        Act::Reload(name) => ("reload", name),
+/// Carries an act out: what its command printed, and how it ended.
+pub(super) fn carry_out(tools: &Tools<'_>, act: &Act) -> (Option<Output>, Result<(), Halt>) {
+    let command = match act {
+        Act::Run(command) => command,
+        Act::Restart(name) => return (None, service::restart(tools, name)),
+        Act::Reload(name) => return (None, service::reload(tools, name)),
     };
-    let argv = match init {
-        "systemd" => ["systemctl", verb, "--", name].map(str::to_owned).to_vec(),
-        _ => ["service", name.trim_end_matches(".service"), verb].map(str::to_owned).to_vec(),
-    };
-    // An administrator's programs, whatever the login gave the agent.
-    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    CommandSpec { argv, environment: [("PATH".to_owned(), path.to_owned())].into(), ..CommandSpec::default() }
+    match tools.act(command) {
+        Ok(output) if command.accepts(&output) => (Some(output), Ok(())),
+        Ok(output) => {
+            let why = failure(&words_of(act), &output);
+            (Some(output), Err(Halt::Failed(why)))
+        }
+        Err(error) => (None, Err(Halt::io(format_args!("starting {}", words_of(act)), &error))),
+    }
+}
+
+/// How a command failed.
+fn failure(words: &str, output: &Output) -> String {
+    match (output.timed_out, output.code, output.signal) {
+        (true, ..) => format!("{words} took too long and was ended"),
+        (_, Some(code), _) => format!("{words} ended with code {code}"),
+        (_, None, Some(signal)) => format!("{words} was ended by signal {signal}"),
+        (_, None, None) => format!("{words} failed"),
+    }
 }
 
 /// An act in a few words.

@@ -6,8 +6,7 @@ use std::{collections::BTreeMap, io::Write};
 
 use crate::{
     agent::{
-        deeds::{self, command_of},
-        report,
+        deeds, report,
         serve::Run,
         unwind::{Settled, WayBack},
     },
@@ -16,6 +15,7 @@ use crate::{
         event::Undone,
         ids::TaskNo,
     },
+    resources::service::Unit,
     steps::Spec,
     target::journal::{Entry, Status, WayOfHandlers},
     wire::{
@@ -64,9 +64,11 @@ impl<W: Write> WayBack<'_, W> {
             });
         }
         for (step, entry) in &due {
-            for act in acts.get(step).into_iter().flatten().filter(|act| !self.is_at_rest(act)).collect::<Vec<_>>() {
-                let how = self.run(entry, act, &command_of(act, &self.probe.facts().init));
-                let deed = Deed::Act { act: act.clone(), undo: Undo::Repeat };
+            // What is stopped had run before, and has been stopped by somebody, or by the machine that went down.
+            let again = |act| self.again(act, Unit::is_stopped);
+            for act in acts.get(step).into_iter().flatten().filter_map(again).collect::<Vec<_>>() {
+                let how = self.run(entry, &act);
+                let deed = Deed::Act { act, undo: Undo::Repeat };
                 settled.take(&deed, &how);
                 let (no, report) =
                     (TaskNo { step: *step, item: 0 }, Box::new(report::of(&deed, None, entry.sensitive)));

@@ -7,14 +7,14 @@ use std::{
 
 use crate::{
     agent::{
-        deeds::{self, command_of, new_content, words_of},
+        deeds::{self, new_content},
         report,
         serve::Run,
         validate,
     },
     base::{point::fault, secret::HIDDEN},
     model::{
-        change::{Act, Change, Deed, DeedReport},
+        change::{Change, Deed, DeedReport},
         event::{Output, StepOutcome},
         state::{Content, PathState, Resource, State},
     },
@@ -341,27 +341,13 @@ impl<W: Write> Run<'_, W> {
             .arm(probe, task.no, task.sensitive, std::slice::from_ref(deed))
             .map_err(|fault| unjournalled(&fault))?;
         let started = Instant::now();
-        let command = command_of(act, &probe.facts().init);
         trial.changed = true;
-        let ended = journal.tools(probe, &self.blobs, &armed).act(&command);
-        let output = match ended {
-            Ok(output) => output,
-            Err(error) => {
-                journal.miss(&armed[0]).map_err(|fault| unjournalled(&fault))?;
-                return Err(Halt::io(format_args!("starting {}", words_of(act)), &error));
-            }
-        };
-        let accepted = command.accepts(&output);
+        let (output, ended) = deeds::carry_out(&journal.tools(probe, &self.blobs, &armed), act);
         fault!("agent.acted");
-        let sealed = if accepted { journal.seal(&armed[0]) } else { journal.miss(&armed[0]) };
-        sealed.map_err(|fault| unjournalled(&fault))?;
-        let failure = (!accepted).then(|| failure(act, &output));
-        if matches!(act, Act::Run(_)) || !accepted {
-            trial.output = Some(output);
-        }
-        if let Some(why) = failure {
-            return Err(Halt::Failed(why));
-        }
+        let kept = if ended.is_ok() { journal.seal(&armed[0]) } else { journal.miss(&armed[0]) };
+        kept.map_err(|fault| unjournalled(&fault))?;
+        trial.output = output.or(trial.output.take());
+        ended?;
         let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let report = Box::new(report::of(deed, None, task.sensitive));
         self.voice.say(FromAgent::Done { no: task.no, report, took_us });
@@ -427,15 +413,4 @@ impl<W: Write> Run<'_, W> {
 /// Nothing is changed where the way back cannot be kept.
 pub(super) fn unjournalled(fault: &JournalFault) -> Halt {
     Halt::Failed(format!("its undo could not be kept, so nothing more was changed: {fault}"))
-}
-
-/// How a command failed.
-pub(super) fn failure(act: &Act, output: &Output) -> String {
-    let words = words_of(act);
-    match (output.timed_out, output.code, output.signal) {
-        (true, ..) => format!("{words} took too long and was ended"),
-        (_, Some(code), _) => format!("{words} ended with code {code}"),
-        (_, None, Some(signal)) => format!("{words} was ended by signal {signal}"),
-        (_, None, None) => format!("{words} failed"),
-    }
 }

@@ -21,7 +21,7 @@ use crate::{
         state::{PathState, Resource, State},
         witness::Witness,
     },
-    resources::{Halt, View},
+    resources::{Halt, View, service},
     target::journal::{Entry, Kept, Status},
     wire::{
         FromAgent,
@@ -288,24 +288,45 @@ impl<W: Write> Undoing<'_, '_, W> {
 
     /// Restarts and reloads once more what was restarted or reloaded, now that everything else is back.
     fn repeat(&mut self, todo: &Deeds) -> Result<(), Halt> {
+        self.reread(todo);
         let mut done: Vec<&Act> = Vec::new();
-        for (entry, _) in todo.iter().rev() {
+        for (entry, status) in todo.iter().rev() {
             let Deed::Act { act, undo: Undo::Repeat } = &entry.deed else { continue };
-            if !self.changed || done.contains(&act) || self.is_at_rest(entry, act) {
+            if !self.changed || done.contains(&act) {
                 continue;
             }
+            let Some(again) = self.again(todo, entry, status, act) else { continue };
             done.push(act);
-            self.task(entry, |undoing, task, trial| undoing.act(task, &entry.deed, trial))?;
+            let deed = Deed::Act { act: again, undo: Undo::Repeat };
+            self.task(entry, |undoing, task, trial| undoing.act(task, &deed, trial))?;
         }
         Ok(())
     }
 
-    /// Whether the service does not run, or will not: then it holds no old configuration.
-    fn is_at_rest(&mut self, entry: &Entry, act: &Act) -> bool {
-        let (Act::Restart(name) | Act::Reload(name)) = act else { return false };
+    /// systemd is told of its files that are back: it would not see that by itself. Where that fails, what is restarted
+    /// tells.
+    fn reread(&mut self, todo: &Deeds) {
+        let is_read = todo.iter().any(|(entry, _)| way::is_read_by_systemd(&entry.deed));
+        if let Some(journal) = self.run.journal.as_ref().filter(|_| is_read && self.changed) {
+            let probe = &self.run.machine.probe;
+            let tools = journal.tools(probe, &self.run.blobs, &[]);
+            let _the_restart_tells = service::supported(probe.facts()).and_then(|()| service::reread(&tools));
+        }
+    }
+
+    /// What is done once more for an act, if anything is: not where the service has been stopped since it was done.
+    fn again(&mut self, todo: &Deeds, entry: &Entry, status: &Status, act: &Act) -> Option<Act> {
+        let (Act::Restart(name) | Act::Reload(name)) = act else { return Some(act.clone()) };
         self.run.seen.forget();
-        let found = self.run.through_view(&stand_in(entry), |view| view.observe(&Resource::Service(name.clone())));
-        matches!(found, Ok(State::Service(state)) if !state.active)
+        let seen = self.run.through_view(&stand_in(entry), |view| service::inspect(view, name));
+        // Where the service manager cannot be asked, the attempt will tell.
+        let Ok(unit) = seen else { return Some(act.clone()) };
+        let leads_to_a_stop = way::leads_to_a_stop(todo, act, &unit);
+        // What stops it is planned, and not done yet.
+        if leads_to_a_stop && self.run.journal.is_none() {
+            return None;
+        }
+        way::again(act, &unit, leads_to_a_stop || *status == Status::Sealed && unit.is_stopped())
     }
 
     fn drift(&mut self, entry: &Entry, change: &Change, how: String) {

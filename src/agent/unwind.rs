@@ -4,8 +4,7 @@ use std::io::Write;
 
 use crate::{
     agent::{
-        deeds::{command_of, words_of},
-        life::failure,
+        deeds::{self, words_of},
         report,
         serve::Run,
         voice::Voice,
@@ -13,11 +12,14 @@ use crate::{
     },
     base::{ByteText, point::fault},
     model::{
-        change::{Act, Change, CommandSpec, Deed, Undo},
+        change::{Act, Change, Deed, Undo},
         event::{HostOutcome, Undone},
         state::{PathState, Resource, State},
     },
-    resources,
+    resources::{
+        self,
+        service::{self, Unit},
+    },
     target::{
         Blobs, Journal, Probe,
         journal::{Entry, Status},
@@ -165,7 +167,7 @@ impl<W: Write> WayBack<'_, W> {
         for group in todo.chunk_by(|(a, _), (b, _)| way::goes_with(a, b)) {
             match &group[0].0.deed {
                 Deed::Change(_) => self.changes(group, &mut settled),
-                Deed::Act { act, undo } => self.act(&group[0], act, undo, &mut settled),
+                Deed::Act { undo, .. } => self.act(&group[0], undo, &mut settled),
             }
         }
         fault!("unwind.back");
@@ -261,10 +263,10 @@ impl<W: Write> WayBack<'_, W> {
         }
     }
 
-    fn act(&mut self, (entry, status): &(Entry, Status), act: &Act, undo: &Undo, settled: &mut Settled) {
+    fn act(&mut self, (entry, status): &(Entry, Status), undo: &Undo, settled: &mut Settled) {
         let how = match undo {
             Undo::Run(_) if self.is_forgetful => Undone::Failed(FORGETFUL.to_owned()),
-            Undo::Run(command) => self.run(entry, act, command),
+            Undo::Run(command) => self.run(entry, &Act::Run(command.clone())),
             // Its own failure has been told; what it did until then nobody knows.
             Undo::Irreversible if *status == Status::Missed => return,
             Undo::Irreversible => Undone::Irreversible,
@@ -273,15 +275,26 @@ impl<W: Write> WayBack<'_, W> {
         self.end(entry, how, settled);
     }
 
-    /// Restarts and reloads once more what was restarted or reloaded, now that everything else is back.
+    /// systemd is told of its files that are back: it would not see that by itself. Where that fails, what is restarted
+    /// tells.
+    fn reread(&self, todo: &[(Entry, Status)]) {
+        if let Some((entry, _)) = todo.iter().find(|(entry, _)| way::is_read_by_systemd(&entry.deed)) {
+            let tools = self.journal.tools_back(self.probe, self.blobs, &[entry.no]);
+            let _the_restart_tells = service::supported(self.probe.facts()).and_then(|()| service::reread(&tools));
+        }
+    }
+
+    /// Restarts and reloads once more what was restarted or reloaded, now that everything else is back. It ran before
+    /// that, so it is to run again, however the act itself went.
     fn repeat(&mut self, todo: &[(Entry, Status)], settled: &mut Settled) {
+        self.reread(todo);
         let mut done: Vec<(&Act, Undone)> = Vec::new();
         for (entry, status) in todo.iter().rev() {
             let Deed::Act { act, undo: Undo::Repeat } = &entry.deed else { continue };
+            let is_off = |unit: &Unit| way::leads_to_a_stop(todo, act, unit);
             let how = match done.iter().find(|(own, _)| *own == act) {
                 Some((_, how)) => how.clone(),
-                None if self.is_at_rest(act) => Undone::AlreadyBefore,
-                None => self.run(entry, act, &command_of(act, &self.probe.facts().init)),
+                None => self.again(act, is_off).map_or(Undone::AlreadyBefore, |act| self.run(entry, &act)),
             };
             done.push((act, how.clone()));
             // A handler's command that failed by itself and fails again: that was told, and is not held against the host.
@@ -291,27 +304,23 @@ impl<W: Write> WayBack<'_, W> {
         }
     }
 
-    /// Whether the service does not run any more, or is gone: then it holds no old configuration.
-    pub(super) fn is_at_rest(&self, act: &Act) -> bool {
-        let (Act::Restart(name) | Act::Reload(name)) = act else { return false };
-        match resources::observe(self.probe, &Resource::Service(name.clone())) {
-            Ok(State::Service(state)) => !state.active,
+    /// What is done once more for an act, if anything is.
+    pub(super) fn again(&self, act: &Act, is_off: impl FnOnce(&Unit) -> bool) -> Option<Act> {
+        let (Act::Restart(name) | Act::Reload(name)) = act else { return Some(act.clone()) };
+        match service::look(self.probe, name) {
+            Ok(unit) => way::again(act, &unit, is_off(&unit)),
             // Where the service manager cannot be asked, the attempt will tell.
-            _ => false,
+            Err(_) => Some(act.clone()),
         }
     }
 
-    pub(super) fn run(&mut self, entry: &Entry, act: &Act, command: &CommandSpec) -> Undone {
+    pub(super) fn run(&mut self, entry: &Entry, act: &Act) -> Undone {
         self.voice.finish();
         fault!("unwind.act");
         let tools = self.journal.tools_back(self.probe, self.blobs, &[entry.no]);
-        match tools.act(command) {
-            Ok(output) if command.accepts(&output) => Undone::Undone,
-            Ok(output) => {
-                let undo = if matches!(act, Act::Run(_)) { Act::Run(command.clone()) } else { act.clone() };
-                Undone::Failed(failure(&undo, &output))
-            }
-            Err(error) => Undone::Failed(error.to_string()),
+        match deeds::carry_out(&tools, act) {
+            (_, Ok(())) => Undone::Undone,
+            (_, Err(halt)) => Undone::Failed(halt.to_string()),
         }
     }
 

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use crate::{
     base::ByteText,
     model::{
-        change::{Change, Deed},
+        change::{Act, Change, Deed},
         state::{PathState, Resource, State},
     },
-    resources::{self, path},
+    resources::{self, path, service::Unit},
     target::{
         Probe,
         journal::{Entry, Status},
@@ -126,8 +126,59 @@ pub(super) fn unlike(probe: &Probe, change: &Change) -> Option<String> {
     }
 }
 
+/// What tells a service, of which `unit` is seen, of the files that are back: the act once more, or a restart where it does
+/// not run for a reload. None where it holds nothing of what went back: it is gone, or is not to run (`is_off`).
+pub(super) fn again(act: &Act, unit: &Unit, is_off: bool) -> Option<Act> {
+    match act {
+        Act::Run(_) => Some(act.clone()),
+        _ if unit.is_missing() => None,
+        Act::Restart(_) | Act::Reload(_) if unit.is_active() => Some(act.clone()),
+        Act::Restart(name) | Act::Reload(name) => (!is_off || unit.ends).then(|| Act::Restart(name.clone())),
+    }
+}
+
+/// Whether the way back of these entries, newest first, leads to where the service does not run.
+pub(super) fn leads_to_a_stop(entries: &[(Entry, Status)], act: &Act, unit: &Unit) -> bool {
+    let (Act::Restart(name) | Act::Reload(name)) = act else { return false };
+    let before = entries.iter().rev().find_map(|(entry, _)| match &entry.deed {
+        Deed::Change(Change { resource: Resource::Service(own), before: State::Service(before), .. }) => {
+            (own == name || *own == unit.id).then_some(before.active)
+        }
+        _ => None,
+    });
+    before == Some(false)
+}
+
+/// Whether a deed changes what systemd reads: then it must read it again.
+pub(super) fn is_read_by_systemd(deed: &Deed) -> bool {
+    let Deed::Change(Change { resource: Resource::Path(path), .. }) = deed else { return false };
+    path.as_path().iter().any(|part| part == "systemd")
+}
+
 /// Whether two neighbours go back together: the packages of one task.
 pub(super) fn goes_with(a: &Entry, b: &Entry) -> bool {
     let is_package = |entry: &Entry| matches!(&entry.deed, Deed::Change(Change { resource: Resource::Package(_), .. }));
     a.task == b.task && is_package(a) && is_package(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_ran_runs_again() {
+        let unit = |active: &str| Unit { active: active.into(), load: "loaded".into(), ..Unit::default() };
+        let (restart, reload) = (Act::Restart("x.service".into()), Act::Reload("x.service".into()));
+        for down in ["failed", "activating", "inactive", "deactivating"] {
+            for act in [&restart, &reload] {
+                assert_eq!(again(act, &unit(down), false), Some(restart.clone()), "{down}");
+                assert_eq!(again(act, &unit(down), true), None, "{down}");
+            }
+        }
+        for act in [restart.clone(), reload] {
+            assert_eq!(again(&act, &unit("active"), true), Some(act.clone()));
+            assert_eq!(again(&act, &Unit { load: "not-found".into(), ..unit("inactive") }, false), None);
+        }
+        assert_eq!(again(&restart, &Unit { ends: true, ..unit("inactive") }, true), Some(restart));
+    }
 }

@@ -99,7 +99,8 @@ impl Kind for Service {
         }
         Ok(match self.state {
             Some(Running::Restarted) if starts_anew => decision.act(Act::Restart(name)),
-            Some(Running::Reloaded) => decision.act(Act::Reload(name)),
+            Some(Running::Reloaded) if found.active => decision.act(Act::Reload(name)),
+            Some(Running::Reloaded) => decision.say("it does not run, and reads its files when it starts"),
             _ => decision,
         })
     }

@@ -9,7 +9,7 @@ use crate::{
     },
     resources::{
         Halt, program,
-        service::{Unit, is_linked, look},
+        service::{Unit, is_linked, look, supported},
     },
     target::Tools,
 };
@@ -54,14 +54,17 @@ pub(super) fn bring(tools: &Tools<'_>, name: &str, wanted: &ServiceState) -> Res
 
 /// Restarts a service, or starts it.
 pub fn restart(tools: &Tools<'_>, name: &str) -> Result<(), Halt> {
-    there(tools, name)?;
+    if !there(tools, name)?.is_active() {
+        // One that has failed too often of late would be refused. What is not known to be failed has nothing to forget.
+        let _nothing_to_forget = run(tools, &["reset-failed", "--", name])?;
+    }
     start(tools, name, "restart")
 }
 
 /// Tells a service to read its configuration again. One that does not run is left so: it will read it when it starts.
 pub fn reload(tools: &Tools<'_>, name: &str) -> Result<(), Halt> {
     let unit = there(tools, name)?;
-    if !unit.is_active() {
+    if !unit.is_up() {
         return Ok(());
     }
     if !unit.reloads {
@@ -70,7 +73,18 @@ pub fn reload(tools: &Tools<'_>, name: &str) -> Result<(), Halt> {
     start(tools, name, "reload")
 }
 
+/// Lets systemd read all unit files again, whatever it thinks of them. It goes by their times, and a file that has come
+/// back has its old ones.
+pub fn reread(tools: &Tools<'_>) -> Result<(), Halt> {
+    let output = run(tools, &["daemon-reload"])?;
+    if output.succeeded() {
+        return Ok(());
+    }
+    Err(Halt::Failed(format!("systemctl daemon-reload failed: {}", program::last_words(&output))))
+}
+
 fn there(tools: &Tools<'_>, name: &str) -> Result<Unit, Halt> {
+    supported(tools.probe().facts())?;
     let unit = fresh(tools, name)?;
     if unit.is_missing() {
         return Err(Halt::Failed(format!("there is no unit {name} any more")));
@@ -84,10 +98,7 @@ fn fresh(tools: &Tools<'_>, name: &str) -> Result<Unit, Halt> {
     if !unit.is_stale {
         return Ok(unit);
     }
-    let output = run(tools, &["daemon-reload"])?;
-    if !output.succeeded() {
-        return Err(Halt::Failed(format!("systemctl daemon-reload failed: {}", program::last_words(&output))));
-    }
+    reread(tools)?;
     look(tools.probe(), name)
 }
 

@@ -16,7 +16,7 @@ use crate::{
     target::{Probe, Tools},
 };
 
-pub use manager::{reload, restart};
+pub use manager::{reload, reread, restart};
 pub use unit::Unit;
 
 /// Where links that start units at boot are made.
@@ -83,7 +83,7 @@ pub fn supported(facts: &Facts) -> Result<(), Halt> {
 }
 
 /// A unit on the host.
-fn look(probe: &Probe, name: &str) -> Result<Unit, Halt> {
+pub fn look(probe: &Probe, name: &str) -> Result<Unit, Halt> {
     let output = probe.ask(&unit::question(name)).map_err(|error| Halt::io("running systemctl", &error))?;
     Unit::read(name, &output)
 }

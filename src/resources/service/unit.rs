@@ -83,6 +83,16 @@ impl Unit {
         matches!(self.active.as_str(), "active" | "reloading" | "refreshing")
     }
 
+    /// Whether it runs, or is on the way to it: also one that has failed, and is tried again.
+    pub fn is_up(&self) -> bool {
+        self.is_active() || self.active == "activating"
+    }
+
+    /// Whether it was stopped: it has not failed, nor run to its end.
+    pub fn is_stopped(&self) -> bool {
+        self.active == "inactive" && !self.ends
+    }
+
     /// Its state. A mask hides whether it would start at boot: that is seen from the links that start it.
     pub(super) fn state(&self, is_linked: impl FnOnce() -> Result<bool, Halt>) -> Result<ServiceState, Halt> {
         let masked = self.file == "masked";
@@ -95,7 +105,7 @@ impl Unit {
             "" => Enablement::Fixed("without a file".into()),
             other => Enablement::Fixed(other.to_owned()),
         };
-        Ok(ServiceState { enabled, masked, active: self.is_active() })
+        Ok(ServiceState { enabled, masked, active: self.is_up() })
     }
 }
 
@@ -158,6 +168,9 @@ LoadError=
         assert_eq!(state(MISSING, true), ServiceState { enabled: Enablement::NotFound, masked: false, active: false });
         let fixed = Enablement::Fixed("static".into());
         assert_eq!(state(TIMER, true), ServiceState { enabled: fixed, masked: false, active: true });
+        for (now, active) in [("activating", true), ("reloading", true), ("failed", false), ("deactivating", false)] {
+            assert_eq!(state(&RUNNING.replace("=active", &format!("={now}")), false).active, active, "{now}");
+        }
         let masked = RUNNING.replace("=enabled", "=masked");
         for (linked, enabled) in [(true, Enablement::Enabled), (false, Enablement::Disabled)] {
             assert_eq!(state(&masked, linked), ServiceState { enabled, masked: true, active: true });
