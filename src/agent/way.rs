@@ -7,6 +7,7 @@ use crate::{
     base::ByteText,
     model::{
         change::{Act, Change, Deed},
+        event::Undone,
         state::{PathState, Resource, State},
     },
     resources::{self, path, service::Unit},
@@ -42,7 +43,7 @@ pub(super) fn from<'s>(
     if is_as(before) || !differs.is_empty() && earlier.any(is_as) {
         return Step::Before;
     }
-    if differs.is_empty() || *status != Status::Sealed && may_be_ours(entry, before, after, &now) {
+    if differs.is_empty() || may_be_ours(entry, status, before, after, &now) {
         return Step::Back(now);
     }
     let told: Vec<String> = differs.iter().map(|d| format!("{}: {} → {}", d.attribute, d.before, d.after)).collect();
@@ -69,10 +70,18 @@ impl Step {
     }
 }
 
-/// Whether a state that is neither before nor after may be what a deed of ours has left half done. Programs that
-/// change packages, services, users and groups leave states of their own.
-fn may_be_ours(entry: &Entry, before: &State, after: &State, now: &State) -> bool {
+/// Whether a state that is neither before nor after may be what a deed of ours, or its way back, has left half done.
+/// Programs that change packages, services, users and groups leave states of their own. What was done whole, put back
+/// whole, or found changed by someone else is not ours: but for files that were put back, of which the power may have
+/// taken a part.
+fn may_be_ours(entry: &Entry, status: &Status, before: &State, after: &State, now: &State) -> bool {
+    let is_whole = match status {
+        Status::Armed | Status::Missed | Status::Undone(Undone::Failed(_)) => false,
+        Status::Undone(Undone::Undone | Undone::AlreadyBefore) => !matches!(before, State::Path(_)),
+        Status::Sealed | Status::Dropped | Status::Undone(Undone::Drifted(_) | Undone::Irreversible) => true,
+    };
     match (before, after, now) {
+        _ if is_whole => false,
         (State::Path(before), State::Path(after), State::Path(now)) => {
             path::is_between(before, after, now, entry.in_place)
         }
