@@ -15,9 +15,9 @@ use crate::{
         way::{self, Chains, Step},
     },
     model::{
-        change::{Act, Change, Deed, Undo},
+        change::{Act, Change, CommandSpec, Deed, Undo},
         event::{HostOutcome, StepOutcome, Undone},
-        ids::RunId,
+        ids::{RunId, TaskNo},
         state::{PathState, Resource, State},
         witness::Witness,
     },
@@ -52,6 +52,7 @@ pub(super) fn undo<W: Write>(machine: &Machine, inbox: &Inbox, voice: &mut Voice
         kept: &kept,
         chains,
         force_drift,
+        commands_run: kept.commands_run().to_vec(),
         drifted,
         settled: Settled::default(),
         changed: false,
@@ -112,6 +113,8 @@ struct Undoing<'a, 'k, W> {
     kept: &'k Kept,
     chains: Chains,
     force_drift: bool,
+    /// What earlier undos of it have run, and is not to be run again.
+    commands_run: Vec<(TaskNo, CommandSpec)>,
     /// What was named as drifted: older deeds on it are passed over.
     drifted: BTreeSet<Resource>,
     /// What does not go back.
@@ -193,13 +196,20 @@ impl<W: Write> Undoing<'_, '_, W> {
                 self.leave(entry, Undone::Irreversible);
                 Ok(())
             }
-            Deed::Act { undo: Undo::Run(_), .. } if self.kept.partly_undone_by().is_some() => Ok(()),
+            Deed::Act { undo: Undo::Run(command), .. } if self.was_run(task, command) => Ok(()),
             Deed::Act { undo: Undo::Run(command), .. } => {
                 trial.message = Some("its undo is run, which itself cannot be undone".into());
                 let deed = Deed::Act { act: Act::Run(command.clone()), undo: Undo::Irreversible };
                 self.act(task, &deed, trial)
             }
         }
+    }
+
+    /// Whether an earlier undo has run this command; each time counts once.
+    fn was_run(&mut self, task: &Task, command: &CommandSpec) -> bool {
+        let known = CommandSpec { stdin: None, environment: Default::default(), ..command.clone() };
+        let found = self.commands_run.iter().position(|(no, run)| *no == task.no && *run == known);
+        found.map(|at| self.commands_run.swap_remove(at)).is_some()
     }
 
     fn changes(&mut self, task: &Task, group: &Deeds, trial: &mut Trial) -> Result<(), Halt> {

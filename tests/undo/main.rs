@@ -218,6 +218,24 @@ fn an_undo_that_fails_is_put_back() {
     assert_eq!((stage.read("hosts"), stage.read("app.conf")), (hosts(), "old = true\n".to_owned()));
 }
 
+#[test]
+fn after_an_undo_that_fell_back_the_commands_that_it_had_not_reached_are_undone() {
+    let stage = Stage::new();
+    let run = stage.apply(
+        "  - command: \"true\"\n    undo: sh -c 'echo first >>ROOT/log'\n\
+         \x20 - copy: {content: new, dest: ROOT/hosts}\n\
+         \x20 - command: \"true\"\n    undo: sh -c 'test -e ROOT/let-it-pass'\n\
+         \x20 - command: \"true\"\n    undo: {shell: 'echo $WORD >>ROOT/log'}\n    environment: {WORD: last}\n",
+    );
+    stage.rollbook(&["undo", &run, "--yes"]).ended(8);
+    assert_eq!((stage.read("hosts"), stage.read("log")), ("new".to_owned(), "last\n".to_owned()));
+    stage.edit("let-it-pass", "");
+    let planned = stage.rollbook(&["undo", &run, "--plan"]).ended(0);
+    assert!(planned.contains("first") && !planned.contains("$WORD"), "{planned}");
+    stage.rollbook(&["undo", &run, "--yes"]).ended(0);
+    assert_eq!((stage.read("hosts"), stage.read("log")), (hosts(), "last\nfirst\n".to_owned()));
+}
+
 fn hosts() -> String {
     "127.0.0.1 localhost\n10.0.0.1 db\n".to_owned()
 }

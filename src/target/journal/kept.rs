@@ -4,9 +4,9 @@ use std::{fs, io, path::PathBuf};
 
 use crate::{
     model::{
-        change::{Change, Deed},
+        change::{Act, Change, CommandSpec, Deed},
         event::HostOutcome,
-        ids::RunId,
+        ids::{RunId, TaskNo},
         state::{Content, PathState, State},
     },
     target::journal::{
@@ -23,6 +23,7 @@ pub struct Kept {
     folder: PathBuf,
     entries: Vec<(Entry, Status)>,
     undoers: Vec<Undoer>,
+    commands_run: Vec<(TaskNo, CommandSpec)>,
     unread: Vec<RunId>,
 }
 
@@ -44,9 +45,10 @@ impl Kept {
         self.undoers.iter().find(|undoer| undoer.whole).map(|undoer| &undoer.run)
     }
 
-    /// The run that has undone it as far as that could be done: commands that undo have been run.
-    pub fn partly_undone_by(&self) -> Option<&RunId> {
-        self.undoers.last().map(|undoer| &undoer.run)
+    /// The commands that runs which undo this one have run, one for each time, also where these runs have gone back since:
+    /// for which task of this one, and without their input and environment. Those that failed are not among them.
+    pub fn commands_run(&self) -> &[(TaskNo, CommandSpec)] {
+        &self.commands_run
     }
 
     /// Later runs whose journals cannot be read, as one of another version may be: whether they have undone this one is not
@@ -78,7 +80,12 @@ impl Store {
         let (undoing, mut unread) = self.undoing()?;
         unread.retain(|other| other > run);
         let undoers = undoers(run, &undoing, UNDOERS_DEEP);
-        Ok(Some(Kept { folder, entries: story.entries, undoers, unread }))
+        let mut commands_run = Vec::new();
+        for (undoer, _, _) in undoing.iter().filter(|(_, undone, _)| undone == run) {
+            let story = read_story(&self.runs().join(undoer.as_str()))?;
+            commands_run.extend(story.into_iter().flat_map(|story| story.entries).filter_map(command_run));
+        }
+        Ok(Some(Kept { folder, entries: story.entries, undoers, commands_run, unread }))
     }
 
     /// All kept runs that undo another one, oldest first: what they undo, and how that ended. And those that cannot be
@@ -107,6 +114,16 @@ impl Store {
             runs.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()));
         }
         Ok(runs)
+    }
+}
+
+/// The command that an entry has run, or may have.
+fn command_run((entry, status): (Entry, Status)) -> Option<(TaskNo, CommandSpec)> {
+    match entry.deed {
+        Deed::Act { act: Act::Run(command), .. } if !matches!(status, Status::Missed | Status::Dropped) => {
+            Some((entry.task, command))
+        }
+        _ => None,
     }
 }
 
