@@ -292,6 +292,36 @@ fn a_handler_that_was_notified_is_run_when_the_file_is_back_though_it_had_not_be
     }
 }
 
+#[test]
+fn a_handler_that_failed_in_a_recovery_is_run_by_the_next() {
+    let host = Host::new();
+    host.write("conf", "old");
+    let mut agent = start(&host);
+    agent.controller.open(Mode::Apply, 1);
+    let read = format!("test -e {0}/mended && cat {0}/conf >>{0}/log", host.root().display());
+    let mut handler = None;
+    let keep = |task: &mut Task| {
+        task.only_if_notified = true;
+        handler = Some(Task { no: TaskNo { step: 1, item: 0 }, ..task.clone() });
+        task.no.step = 9;
+    };
+    agent.controller.task_with("shell", shell(&read), keep);
+    let handlers = Handlers { tasks: vec![handler.unwrap()], notified_by: [(2, vec![1])].into() };
+    agent.controller.tell(&ToAgent::Handlers(handlers));
+    agent.controller.task("debug", json!({"msg": "takes its number"}));
+    agent.controller.task("copy", json!({"dest": "/conf", "content": "new"}));
+    agent.controller.await_message(|message| matches!(message, FromAgent::Ended(end) if end.no.step == 2));
+    agent.kill();
+    let mut agent = start(&host);
+    let told = settle(&mut agent, Settle::Back);
+    assert_eq!((told.closed().outcome, host.read("conf")), (HostOutcome::NeedsRecovery, "old".to_owned()), "{told:?}");
+    host.write("mended", "");
+    let told = settle(&mut agent, Settle::Back);
+    assert_eq!(told.closed().outcome, HostOutcome::RolledBack, "{told:?}");
+    assert_eq!(host.read("log"), "old");
+    agent.end();
+}
+
 /// A run whose one undo fails, three times.
 fn given_up(host: &Host) -> Agent {
     let mut agent = start(host);

@@ -126,6 +126,9 @@ impl Settled {
 /// How many names one sentence gives.
 const NAMES_TOLD: usize = 3;
 
+/// How a deed stands that is being put back.
+const CUT_OFF: &str = "it was cut off while it was put back";
+
 /// Why a command's undo was not run.
 const FORGETFUL: &str = "not run, since the journal takes no more records: it might be run twice";
 
@@ -231,7 +234,7 @@ impl<W: Write> WayBack<'_, W> {
     /// written in place can stay half written even where the power goes.
     fn begin(&mut self, back: &[(&Entry, Change)]) {
         for (entry, _) in back {
-            let begun = Undone::Failed("it was cut off while it was put back".to_owned());
+            let begun = Undone::Failed(CUT_OFF.to_owned());
             let mut kept = self.journal.undone(entry.no, begun);
             if entry.in_place {
                 kept = kept.and_then(|()| self.journal.sync());
@@ -253,12 +256,13 @@ impl<W: Write> WayBack<'_, W> {
         Ok(way::from(now, entry, status, change, earlier).unless_it_holds(change, list))
     }
 
-    /// It is as it was before. If it had never been begun, there is nothing to say.
+    /// It is as it was before. If it had never been begun, there is nothing to say. What an attempt before this one has put
+    /// back stays noted so: handlers are due for it, whichever attempt comes to run them.
     fn already(&mut self, entry: &Entry, status: &Status, settled: &mut Settled) {
         match status {
-            Status::Armed | Status::Undone(Undone::Undone | Undone::AlreadyBefore) => {
-                self.is_forgetful |= self.journal.undone(entry.no, Undone::AlreadyBefore).is_err();
-            }
+            Status::Armed => self.is_forgetful |= self.journal.undone(entry.no, Undone::AlreadyBefore).is_err(),
+            Status::Undone(Undone::Undone | Undone::AlreadyBefore) => {}
+            Status::Undone(Undone::Failed(why)) if why == CUT_OFF => self.end(entry, Undone::Undone, settled),
             _ => self.end(entry, Undone::AlreadyBefore, settled),
         }
     }
