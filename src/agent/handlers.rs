@@ -55,7 +55,9 @@ impl<W: Write> WayBack<'_, W> {
         let WayOfHandlers { acts, notified_by } = self.journal.handlers().clone();
         let entries = self.journal.entries();
         let begun = |step: &u32| entries.iter().any(|(entry, _)| entry.task.step == *step);
-        let undone = entries.iter().filter(|(_, status)| matches!(status, Status::Undone(Undone::Undone)));
+        let undone = entries
+            .iter()
+            .filter(|(entry, status)| *status == Status::Undone(Undone::Undone) || self.put_back.contains(&entry.no));
         let mut due: BTreeMap<u32, Entry> = BTreeMap::new();
         for (entry, _) in undone {
             let notified = notified_by.get(&entry.task.step).into_iter().flatten();

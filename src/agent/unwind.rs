@@ -139,6 +139,8 @@ pub(super) struct WayBack<'a, W> {
     pub(super) journal: &'a mut Journal,
     pub(super) voice: &'a mut Voice<W>,
     chains: Chains,
+    /// The entries that were put back, whether the journal took that or not.
+    pub(super) put_back: Vec<u32>,
     /// The journal did not take a record: what is run from here on would be run again by the next attempt.
     is_forgetful: bool,
     /// Whether the run was cut off: nobody knows what has happened since.
@@ -148,7 +150,8 @@ pub(super) struct WayBack<'a, W> {
 impl<'a, W: Write> WayBack<'a, W> {
     /// The way back of a journal's run.
     pub(super) fn of(probe: &'a Probe, blobs: &'a Blobs, journal: &'a mut Journal, voice: &'a mut Voice<W>) -> Self {
-        WayBack { probe, blobs, journal, voice, chains: Chains::default(), is_forgetful: false, is_after_a_cut: false }
+        let (chains, put_back) = (Chains::default(), Vec::new());
+        WayBack { probe, blobs, journal, voice, chains, put_back, is_forgetful: false, is_after_a_cut: false }
     }
 }
 
@@ -332,6 +335,9 @@ impl<W: Write> WayBack<'_, W> {
     fn end(&mut self, entry: &Entry, how: Undone, settled: &mut Settled) {
         let how = report::undone(how, entry.sensitive);
         settled.take(&entry.deed, &how);
+        if how == Undone::Undone {
+            self.put_back.push(entry.no);
+        }
         // Where the disk takes no more records, the way back of what can be looked at goes on: closing the journal will
         // tell.
         let mut kept = self.journal.undone(entry.no, how.clone());

@@ -291,9 +291,11 @@ impl<'g> Suite<'g> {
             Kind::Recovery(first, second) => {
                 let said = run(&host, scenario, first)?;
                 judge.run(&host, &said)?;
+                let is_new = std::fs::read(host.root().join("etc/drift.conf")).is_ok_and(|bytes| bytes == b"after\n");
                 let said = play(&host, scenario, second, one(&ToAgent::Recover(Settle::Back)))?;
                 let (standing, _) = judge.run(&host, &said)?;
-                settle(&judge, &host, standing, 2)
+                settle(&judge, &host, standing, 2)?;
+                if is_new { judge.handlers(&host) } else { Ok(()) }
             }
             Kind::Left(first, second) => {
                 let said = run(&host, scenario, first)?;

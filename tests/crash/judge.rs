@@ -168,6 +168,15 @@ impl Judge<'_> {
         }
     }
 
+    /// Who reads the file that went back, and may have read the new one, has read it again.
+    pub(crate) fn handlers(&self, host: &Host<'_>) -> Result<(), String> {
+        let lines = host.deeds();
+        match lines.iter().rfind(|line| line.starts_with("read ")).map(String::as_str) {
+            Some("read before") => Ok(()),
+            last => Err(format!("the file is back, and its handler has not run since: {last:?}")),
+        }
+    }
+
     /// Nothing of ours may be left behind.
     pub(crate) fn left_over(&self, host: &Host<'_>) -> Result<(), String> {
         let book = Book::read(&host.store())?;

@@ -16,7 +16,7 @@ use rollbook::{
     steps::{Desk, Spec},
     wire::{
         FrameWriter, Piece, ToAgent,
-        message::{BlobChunk, CHUNK_BYTES, Open, Task, Vigil},
+        message::{BlobChunk, CHUNK_BYTES, Handlers, Open, Task, Vigil},
     },
 };
 use serde_json::{Value, json};
@@ -162,6 +162,7 @@ impl Scenario {
 
 fn all_kinds(script: &mut Script<'_>) {
     let notify = |task: &mut Task| task.notify = vec![13];
+    script.handler_that_reads("/etc/drift.conf", 1);
     script.task("copy", json!({"dest": "/etc/app.conf", "content": "one\nTWO\n", "mode": "0600"}), |_| {});
     script.task("copy", json!({"dest": "/etc/drift.conf", "content": "after\n"}), notify);
     script.task("file", json!({"path": "/srv/new/x", "state": "directory", "mode": "2750"}), |_| {});
@@ -333,19 +334,7 @@ impl Script<'_> {
                 self.lines.push(&ToAgent::Blob(BlobChunk { content, offset, piece: Piece::packed(piece.to_vec()) }));
             }
         }
-        let mut task = Task {
-            no: TaskNo { step: self.tasks, item: 0 },
-            kind: kind.into(),
-            args: spec.pack(),
-            notify: Vec::new(),
-            only_if_notified: false,
-            undo: None,
-            retry: None,
-            timeout_s: Some(30),
-            confirm_ms: None,
-            environment: BTreeMap::new(),
-            sensitive: false,
-        };
+        let mut task = task(self.tasks, kind, &spec);
         self.tasks += 1;
         change(&mut task);
         self.lines.push(&ToAgent::Task(Box::new(task)));
@@ -354,6 +343,20 @@ impl Script<'_> {
     /// A command that leaves a file and a line for each time that it runs, and whose undo takes the file away.
     fn command(&mut self, number: u32) {
         self.counted(number, false);
+    }
+
+    /// A handler that is notified by a step and is not run when all goes well: it notes what a file holds.
+    fn handler_that_reads(&mut self, path: &str, notified_by: u32) {
+        let script = format!(
+            "echo \"read $(cat {})\" >> {}",
+            self.host.root().join(&path[1..]).display(),
+            self.host.deeds_path().display()
+        );
+        let spec = Spec::decode("command", json!({"cmd": ["/bin/sh", "-c", script]})).unwrap();
+        let task =
+            Task { no: TaskNo { step: NEVER_SENT, item: 0 }, only_if_notified: true, ..task(0, "command", &spec) };
+        let notified_by = [(notified_by, vec![NEVER_SENT])].into();
+        self.lines.push(&ToAgent::Handlers(Handlers { tasks: vec![task], notified_by }));
     }
 
     fn command_if_woken(&mut self, number: u32) {
@@ -373,6 +376,25 @@ impl Script<'_> {
         });
     }
 }
+
+fn task(step: u32, kind: &str, spec: &Spec) -> Task {
+    Task {
+        no: TaskNo { step, item: 0 },
+        kind: kind.into(),
+        args: spec.pack(),
+        notify: Vec::new(),
+        only_if_notified: false,
+        undo: None,
+        retry: None,
+        timeout_s: Some(30),
+        confirm_ms: None,
+        environment: BTreeMap::new(),
+        sensitive: false,
+    }
+}
+
+/// The number of a handler's step whose turn does not come.
+const NEVER_SENT: u32 = 99;
 
 /// A desk that takes bytes in.
 #[derive(Default)]
