@@ -243,6 +243,38 @@ fn a_command_that_was_cut_off_is_undone_or_named() {
 }
 
 #[test]
+fn a_command_whose_agent_was_killed_is_ended_before_it_is_undone() {
+    let host = Host::new();
+    let root = host.root().display().to_string();
+    let goes_on = |name: &str| format!("(while echo more >>{root}/{name}; do sleep 0.05; done) & wait");
+    // The agent of its undo is killed too; and that one does not heed SIGTERM.
+    let undo = format!("test -e {root}/mended || {{ trap '' TERM; {}; }}; rm {root}/made", goes_on("undoing"));
+    let await_file = |name: &str| {
+        let until = Instant::now() + Duration::from_secs(30);
+        while !host.has(name) {
+            assert!(Instant::now() < until, "no {name}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let mut agent = start(&host);
+    agent.controller.open(Mode::Apply, 1);
+    agent.controller.task_with("shell", shell(&goes_on("made")), |task| task.undo = Some(sh(&undo)));
+    await_file("made");
+    agent.kill();
+    let mut agent = start(&host);
+    agent.controller.tell(&ToAgent::Recover(Settle::Back));
+    await_file("undoing");
+    agent.kill();
+    host.write("mended", "");
+    let mut agent = start(&host);
+    assert_eq!(settle(&mut agent, Settle::Back).closed().outcome, HostOutcome::RolledBack);
+    fs::remove_file(host.root().join("undoing")).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((host.has("made"), host.has("undoing")), (false, false), "something goes on");
+    agent.end();
+}
+
+#[test]
 fn the_handler_of_a_run_that_was_cut_off_runs_with_the_old_file_in_place() {
     let host = Host::new();
     host.write("conf", "old");

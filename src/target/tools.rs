@@ -24,7 +24,7 @@ use crate::{
         attributes::{self, Owner},
         disk,
         folder::{Spot, path_of},
-        journal::{Entry, Image, copy_checked, times_of},
+        journal::{Entry, Image, MARK, copy_checked, times_of},
         process::{self, Hold},
     },
 };
@@ -90,7 +90,11 @@ impl<'journal> Tools<'journal> {
 
     fn start(&self, command: &CommandSpec, hold: Hold) -> io::Result<Output> {
         fault!("tools.run", io)?;
-        let ran = process::run_held(command, self.probe.running(), hold);
+        let mut command = command.clone();
+        if let [first, ..] = self.entries[..] {
+            command.environment.insert(MARK.to_owned(), self.journal.mark(first.no, self.back));
+        }
+        let ran = process::run_held(&command, self.probe.running(), hold);
         fault!("tools.ran");
         ran
     }

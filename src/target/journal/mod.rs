@@ -12,6 +12,7 @@ mod keep;
 mod kept;
 mod lock;
 mod log;
+mod program;
 mod record;
 mod space;
 mod store;
@@ -45,6 +46,7 @@ use crate::{
 pub use fault::JournalFault;
 pub(in crate::target) use image::{copy_checked, times_of};
 pub use kept::Kept;
+pub(in crate::target) use program::MARK;
 pub use record::{Entry, Image, Opened, WayOfHandlers};
 pub use store::{Store, token};
 pub use story::{Attempts, Status};
@@ -362,6 +364,11 @@ impl Journal {
     /// What temporary names of an entry are: nobody can guess them, and recovery knows them.
     pub(in crate::target) fn temporary_name(&self, entry: u32) -> String {
         format!(".rollbook-{}-{entry}", self.opened.token)
+    }
+
+    /// By what a program that is started for an entry is known, should its agent be killed.
+    pub(in crate::target) fn mark(&self, entry: u32, back: bool) -> String {
+        program::mark(&self.opened.lease, entry, back)
     }
 
     /// Where an entry's before-image is kept.

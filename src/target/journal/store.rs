@@ -41,6 +41,7 @@ use crate::{
             keep,
             lock::{self, Lock},
             log::Log,
+            program,
             record::Opened,
             story::Story,
             witnesses,
@@ -181,6 +182,7 @@ impl Store {
         let Some(folder) = self.open_folders()?.into_iter().next() else { return Ok(None) };
         fault!("store.take_up");
         let (log, story) = reopen(&folder)?;
+        program::end(&story);
         Ok(Some(Journal::taken_up(self.clone(), lock, folder, log, story)))
     }
 
