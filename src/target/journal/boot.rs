@@ -29,7 +29,8 @@ pub(super) struct BootEntry {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
-    /// A unit, wanted by multi-user.target.
+    /// A unit, wanted by multi-user.target, and after it: services are looked at when the boot has started them, and can be
+    /// started that wait for its end. (A target is not ordered behind what it wants where that is ordered behind it.)
     Systemd,
     /// A line for cron.
     Cron,
@@ -55,7 +56,8 @@ impl BootEntry {
             How::Systemd => {
                 let unit = format!(
                     "# Made by rollbook for the time of a run; gone when the run is settled.\n\
-                     [Unit]\nDescription=Undo the rollbook run that was cut off\n\n\
+                     [Unit]\nDescription=Undo the rollbook run that was cut off\n\
+                     After=multi-user.target\n\n\
                      [Service]\nType=oneshot\nTimeoutStartSec=infinity\nExecStart={agent} settle\n"
                 );
                 self.write(&self.file(), &unit)?;
