@@ -147,12 +147,12 @@ fn a_recovery_that_is_killed_is_recovered() {
     agent.kill();
     for pause in [1, 2, 4, 8] {
         let mut agent = start(&host);
-        agent.controller.tell(&ToAgent::Recover(Settle::Back));
+        agent.controller.tell(&ToAgent::Recover(Settle::BackAgain));
         std::thread::sleep(Duration::from_millis(pause));
         agent.kill();
     }
     let mut agent = start(&host);
-    agent.controller.tell(&ToAgent::Recover(Settle::Back));
+    agent.controller.tell(&ToAgent::Recover(Settle::BackAgain));
     assert_ne!(agent.controller.listen().closed().outcome, HostOutcome::NeedsRecovery);
     assert_eq!(seen(&host), before);
     agent.end();
@@ -399,6 +399,61 @@ fn after_three_attempts_in_vain_someone_is_asked() {
     assert_eq!((told.undone(), told.closed().outcome), (vec![&Undone::Undone], HostOutcome::RolledBack));
     agent.controller.open(Mode::Apply, 9);
     assert_eq!(agent.controller.close().closed().outcome, HostOutcome::Succeeded);
+    agent.end();
+}
+
+#[test]
+fn attempts_that_do_not_come_to_an_end_are_counted_too() {
+    let host = Host::new();
+    let mut agent = start(&host);
+    agent.controller.open(Mode::Apply, 1);
+    let undo = format!("test -e {}/mended || kill -9 $PPID", host.root().display());
+    agent.controller.task_with("shell", shell("true"), |task| task.undo = Some(sh(&undo)));
+    agent.controller.await_message(|message| matches!(message, FromAgent::Ended(_)));
+    agent.kill();
+    for attempt in 0..3 {
+        let mut agent = start(&host);
+        let stand = agent.controller.hello.open_run.as_ref().map(|open| open.stand);
+        assert_eq!(stand, Some(Stand::CutOff { attempts: attempt }));
+        agent.controller.tell(&ToAgent::Recover(Settle::Back));
+        agent.child.wait().unwrap();
+    }
+    let mut agent = start(&host);
+    let told = settle(&mut agent, Settle::Back);
+    assert!(told.closed().message.as_deref().unwrap().contains("3 attempts"), "{told:?}");
+    host.write("mended", "");
+    assert_eq!(settle(&mut agent, Settle::BackAgain).closed().outcome, HostOutcome::RolledBack);
+    agent.end();
+}
+
+#[test]
+fn who_stops_a_run_while_the_one_before_it_goes_back_is_heard() {
+    let host = Host::new();
+    let open = |agent: &mut Agent, letter: u32| {
+        let run = RunId::from_parts("20261123-051034", letter);
+        let job = Some(rollbook::base::Digest::of(b"the same command"));
+        let bid = Bid { run, operator: "ann".into(), reason: None, job };
+        let (on_failure, vigil) = (OnFailure::Rollback, Vigil { grace_ms: 0, ..Vigil::default() });
+        agent.controller.tell(&ToAgent::Open(Open { bid, mode: Mode::Apply, on_failure, witness: None, vigil }));
+    };
+    let root = host.root().display().to_string();
+    let mut agent = start(&host);
+    open(&mut agent, 1);
+    let undo = sh(&format!("touch {root}/going-back; sleep 1"));
+    agent.controller.task_with("shell", shell("true"), |task| task.undo = Some(undo));
+    agent.controller.await_message(|message| matches!(message, FromAgent::Ended(_)));
+    agent.kill();
+    let mut agent = start(&host);
+    open(&mut agent, 2);
+    agent.controller.task("copy", json!({"dest": "/done", "content": "new"}));
+    while !host.has("going-back") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    agent.controller.tell(&ToAgent::Stop);
+    agent.controller.await_message(|message| *message == FromAgent::Held);
+    agent.controller.tell(&ToAgent::Unwind);
+    let told = agent.controller.listen();
+    assert_eq!((told.closed().outcome, host.has("done")), (HostOutcome::RolledBack, false), "{told:?}");
     agent.end();
 }
 

@@ -88,12 +88,15 @@ fn settle<W: Write>(machine: &Machine, voice: &mut Voice<W>, journal: &mut Journ
 fn go_back<W: Write>(machine: &Machine, voice: &mut Voice<W>, journal: &mut Journal) -> Closed {
     let probe = &machine.probe;
     probe.running().shield();
+    // Where the disk takes no more records, closing the journal will tell.
+    let _the_disk_has_failed = journal.attempt();
     let settled = WayBack::of(probe, &Blobs::default(), journal, voice).after_a_cut().go(&|_| true);
     // What the agent that was cut off had left to the kernel is brought onto the disk with the rest.
     fault!("recover.back");
     rustix::fs::sync();
     let (outcome, left) = settled.settle(journal, probe);
-    probe.running().resume();
+    // Who has asked meanwhile for a run to be stopped that waits for this one is still to be heard.
+    probe.running().unshield();
     let run = journal.run();
     let message = left.map_or_else(|| format!("run {run} is settled"), |left| format!("run {run}: {left}"));
     closed(outcome, settled.undone, message)

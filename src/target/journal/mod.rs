@@ -280,6 +280,11 @@ impl Journal {
         self.write(&[Record::Undone { entry, how }])
     }
 
+    /// An attempt to put everything back begins. It is counted by that: it may take the machine down.
+    pub fn attempt(&mut self) -> Result<(), JournalFault> {
+        self.attempted("")
+    }
+
     /// Putting everything back was tried in vain. The journal stays open.
     pub fn attempted(&mut self, message: &str) -> Result<(), JournalFault> {
         self.write(&[Record::Attempted { message: message.to_owned() }])?;

@@ -41,7 +41,7 @@ pub(super) enum Record {
     Handlers(WayOfHandlers),
     /// The deed was undone, or could not be.
     Undone { entry: u32, how: Undone },
-    /// An attempt to put everything back has ended without success.
+    /// An attempt to put everything back has ended without success; without a message, it has begun.
     Attempted { message: String },
     /// The last.
     Closed { outcome: HostOutcome },

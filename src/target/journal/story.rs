@@ -36,11 +36,13 @@ pub(super) struct Story {
     pub(super) handlers: WayOfHandlers,
     /// Attempts to put everything back that were in vain.
     pub(super) attempts: Attempts,
+    /// Whether one of them has begun and not ended.
+    is_attempted: bool,
     /// How it ended.
     pub(super) closed: Option<HostOutcome>,
 }
 
-/// Attempts to put everything back that were in vain.
+/// Attempts to put everything back that were in vain, or were cut off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
     /// How many.
@@ -71,12 +73,21 @@ impl Story {
             Record::Dropped { entry } => self.advance(*entry, Status::Dropped)?,
             Record::Undone { entry, how } => self.advance(*entry, Status::Undone(how.clone()))?,
             Record::Handlers(handlers) => self.handlers = handlers.clone(),
-            Record::Attempted { message } => {
-                self.attempts = Attempts { count: self.attempts.count + 1, message: message.clone() };
-            }
+            Record::Attempted { message } => self.attempt(message),
             Record::Closed { outcome } => self.closed = Some(*outcome),
         }
         Ok(())
+    }
+
+    /// An attempt begins (without a message), or has ended without success.
+    fn attempt(&mut self, message: &str) {
+        let begins = message.is_empty();
+        let was_begun = std::mem::replace(&mut self.is_attempted, begins);
+        self.attempts.count += u32::from(begins || !was_begun);
+        message.clone_into(&mut self.attempts.message);
+        if begins {
+            "it was cut off".clone_into(&mut self.attempts.message);
+        }
     }
 
     fn advance(&mut self, entry: u32, to: Status) -> Result<(), OutOfOrder> {
