@@ -403,6 +403,32 @@ fn after_three_attempts_in_vain_someone_is_asked() {
 }
 
 #[test]
+fn a_copy_of_an_account_file_that_was_cut_off_does_not_stay() {
+    let host = Host::new();
+    let passwd = "root:x:0:0::/root:/bin/sh\nann:x:12:34::/:/bin/sh\n";
+    host.write("etc/passwd", passwd);
+    host.write("etc/group", "root:x:0:\nann:x:34:\n");
+    host.write("etc/shadow", "root:*:1::::::\nann:*:1::::::\n");
+    let mut agent = start(&host);
+    agent.controller.open(Mode::Apply, 1);
+    agent.controller.task("user", json!({"name": "ann", "shell": "/bin/bash"}));
+    agent.controller.await_message(|message| matches!(message, FromAgent::Ended(_)));
+    agent.kill();
+    // As it stands before the first of the new files has its name.
+    host.write("etc/passwd", passwd);
+    let places = ["var/lib/rollbook/runs", "state/rollbook/runs"].map(|place| host.root().join(place));
+    let run =
+        fs::read_dir(places.iter().find(|place| place.is_dir()).unwrap()).unwrap().next().unwrap().unwrap().path();
+    let journal = String::from_utf8_lossy(&fs::read(run.join("journal")).unwrap()).into_owned();
+    let token = journal.split("\"token\":\"").nth(1).unwrap().split('"').next().unwrap();
+    host.write(&format!("etc/.rollbook-{token}-0"), "root:secret:1::::::\n");
+    let mut agent = start(&host);
+    assert_eq!(settle(&mut agent, Settle::Back).closed().outcome, HostOutcome::RolledBack);
+    assert!(!host.has(&format!("etc/.rollbook-{token}-0")));
+    agent.end();
+}
+
+#[test]
 fn attempts_that_do_not_come_to_an_end_are_counted_too() {
     let host = Host::new();
     let mut agent = start(&host);

@@ -249,10 +249,13 @@ impl<W: Write> WayBack<'_, W> {
     /// Looks before anything is touched.
     fn look(&self, entry: &Entry, status: &Status, change: &Change) -> Result<Step, String> {
         // Also of what is sealed: the power may have taken the name that it got, and not the one that it had before.
-        if let Resource::Path(path) = &change.resource {
-            let tools = self.journal.tools_back(self.probe, self.blobs, &[entry.no]);
-            tools.clear_temporary(path).map_err(|error| format!("clearing up beside {path}: {error}"))?;
-        }
+        let tools = self.journal.tools_back(self.probe, self.blobs, &[entry.no]);
+        let cleared = match &change.resource {
+            Resource::Path(path) => tools.clear_temporary(path),
+            Resource::User(_) | Resource::Group(_) if self.is_after_a_cut => tools.clear_accounts(),
+            _ => Ok(()),
+        };
+        cleared.map_err(|error| format!("clearing up beside {}: {error}", change.resource))?;
         let now = resources::observe(self.probe, &change.resource).map_err(|halt| halt.to_string())?;
         let earlier = self.chains.earlier(self.journal.entries(), entry, change);
         let list = |path: &ByteText| self.probe.list(path).ok();

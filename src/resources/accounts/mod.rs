@@ -77,7 +77,7 @@ pub(in crate::resources) fn change(
     edit: impl FnOnce(&mut Accounts) -> Result<(), Halt>,
 ) -> Result<(), Halt> {
     let lock = tools.lock_accounts().map_err(|error| Halt::io("locking the account files", &error))?;
-    tools.clear_accounts(&lock).map_err(|error| Halt::io("tidying up beside /etc/passwd", &error))?;
+    tools.clear_accounts().map_err(|error| Halt::io("tidying up beside /etc/passwd", &error))?;
     let before = Accounts::read(tools.probe())?;
     let mut after = before.clone();
     edit(&mut after)?;

@@ -129,8 +129,8 @@ impl Tools<'_> {
         Ok(())
     }
 
-    /// Clears up what a crash has left beside the account files.
-    pub fn clear_accounts(&self, _lock: &AccountLock) -> io::Result<()> {
+    /// Clears up what a crash has left beside the account files. Its name is this run's alone.
+    pub fn clear_accounts(&self) -> io::Result<()> {
         let entry = self.account_entry()?;
         let spot = Spot::find(&self.probe.locate(&"/".into()), &AccountFile::Passwd.path())?;
         spot.beside(&self.journal.temporary_name(entry.no))?.clear()
