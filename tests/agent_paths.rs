@@ -283,6 +283,62 @@ fn only_twenty_settled_runs_are_kept() {
 }
 
 #[test]
+fn the_run_of_an_operator_whose_clock_is_slow_is_kept_too() {
+    let mut machine = Machine::new();
+    for nth in (0..22).rev() {
+        let state = machine.file(nth.to_string().as_bytes(), 0o600);
+        let mut journal = machine.begin(nth);
+        let deed = machine.change("/file", state);
+        machine.apply(&mut journal, &[deed]);
+        journal.close(&machine.probe, HostOutcome::Succeeded, None).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        assert!(machine.store().kept(&bid(nth, "ann").run).unwrap().is_some(), "run {nth} has just ended");
+    }
+}
+
+#[test]
+fn nothing_is_left_to_start_at_boot_where_nothing_is_open() {
+    let mut machine = Machine::new();
+    let entry = machine.root().join("etc/cron.d/rollbook-settle");
+    fs::create_dir_all(entry.parent().unwrap()).unwrap();
+    let store = machine.store().settled_at_boot(&machine.root(), "sysvinit");
+    let runs = machine.folder.path().join("store/runs");
+    let open = |run: &RunId| runs.join(format!("{run}.open"));
+    let state = machine.file(b"x", 0o600);
+    let deed = machine.change("/file", state);
+
+    // The journal could not be made.
+    let mut journal = store.begin(&bid(1, "ann"), None).unwrap();
+    fs::create_dir(open(journal.run())).unwrap();
+    fs::write(open(journal.run()).join("journal"), "").unwrap();
+    journal.arm(&machine.probe, TASK, false, std::slice::from_ref(&deed)).unwrap_err();
+    assert!(entry.exists());
+    journal.close(&machine.probe, HostOutcome::RolledBack, None).unwrap();
+    assert!(!entry.exists());
+
+    // The power went when the journal was closed, and before its folder got its settled name.
+    let mut journal = store.begin(&bid(2, "ann"), None).unwrap();
+    machine.apply(&mut journal, &[deed]);
+    let kept = fs::read(&entry).unwrap();
+    journal.close(&machine.probe, HostOutcome::Succeeded, None).unwrap();
+    let run = journal.run().clone();
+    drop(journal);
+    assert!(!entry.exists());
+    // And when nothing was begun yet.
+    for begun in [true, false] {
+        fs::write(&entry, &kept).unwrap();
+        match begun {
+            true => fs::rename(runs.join(run.as_str()), open(&run)).unwrap(),
+            false => fs::create_dir(open(&bid(3, "ann").run)).unwrap(),
+        }
+        assert!(store.take_up().unwrap().is_none());
+        store.forget_boot().unwrap();
+        assert!(!entry.exists(), "begun: {begun}");
+    }
+    assert!(store.kept(&run).unwrap().is_some());
+}
+
+#[test]
 fn a_store_that_others_can_write_to_is_refused() {
     let machine = Machine::new();
     let store = machine.folder.path().join("store");

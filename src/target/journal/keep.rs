@@ -87,7 +87,8 @@ pub(super) fn collect(root: &Path, runs: &Path) -> io::Result<()> {
     }
     let (keep, now) = (Keep::of(root), SystemTime::now());
     for mut runs in [whole, gone_back] {
-        runs.sort_unstable();
+        // Not by their names: these have the clocks of those who ran them.
+        runs.sort_unstable_by(|(one, settled), (other, later)| settled.cmp(later).then_with(|| one.cmp(other)));
         keep.surplus(&runs, now).try_for_each(|path| fault!("store.collect", io).and_then(|()| remove_tree(path)))?;
     }
     Ok(())

@@ -315,7 +315,12 @@ impl Journal {
             self.store.keep_witness(witness)?;
         }
         if self.log.is_none() {
+            let was_made = self.folder.is_dir();
             store::remove_tree(&self.folder).map_err(JournalFault::io("removing what was sent for the run"))?;
+            if was_made {
+                // Made before the journal, which could not be.
+                self.store.forget_boot()?;
+            }
         } else {
             self.end(outcome)?;
         }

@@ -174,7 +174,7 @@ impl Store {
             return Ok(None);
         }
         self.make_root()?;
-        let Some(found) = self.unsettled()? else { return Ok(None) };
+        let Some(found) = self.unsettled()? else { return self.tidy_left().map(|()| None) };
         let claim = self.claim(words)?;
         let patience = if claim.is_some() { CLAIM_PATIENCE } else { lock::GLANCE };
         let lock = Lock::take(&self.root, &found.lease.bid, patience)?;
@@ -260,6 +260,16 @@ impl Store {
         fault!("settle.renamed", sync).and_then(|()| sync_folder(&self.runs())).map_err(doing())?;
         self.forget_boot()?;
         keep::collect(&self.root, &self.runs()).map_err(doing())
+    }
+
+    /// Clears up where nothing is to be settled: else what a crash has left would be looked at at each boot.
+    fn tidy_left(&self) -> Result<(), JournalFault> {
+        let left = self.open_folders()?.into_iter().next();
+        let run = left.and_then(|folder| folder.file_stem()?.to_str()?.parse().ok());
+        let Some(run) = run else { return Ok(()) };
+        let bid = Bid { run, operator: String::new(), reason: None, job: None };
+        let _lock = Lock::take(&self.root, &bid, lock::GLANCE)?;
+        self.tidy()
     }
 
     /// Clears up what a crash has left of runs that had ended, or had not begun.
