@@ -24,7 +24,8 @@ const FRESH_S: u64 = 60;
 ///
 /// The plan shows every package that changes, with its versions: what is asked for, what comes with it, and what has
 /// to go. The apply does exactly that in one transaction, or nothing. It is undone package by package to the versions
-/// that were there before; what was newly installed is removed with its configuration.
+/// that were there before; what was newly installed is purged: its configuration goes, and its data where the package
+/// deletes that then, as databases do. The plan of an undo says so.
 ///
 /// A package that is held is never changed. A configuration file that was edited on the host is kept. When another
 /// package manager is at work, it is waited for, two minutes at most.

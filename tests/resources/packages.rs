@@ -71,7 +71,7 @@ fn what_must_go_with_it_is_planned_and_comes_back() {
         ]
     );
     let purged = host.apply("package", r#"{"name": "rbdemo", "state": "purged"}"#);
-    assert_eq!(words(&purged.0), ["package rbdemo: state removed, configuration kept → absent"]);
+    assert_eq!(words(&purged.0), ["package rbdemo: state removed, configuration kept → purged, with its data"]);
     host.undo(done);
     assert_eq!(memory(), before);
 }
