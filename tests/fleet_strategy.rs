@@ -106,6 +106,20 @@ fn a_batch_that_does_not_verify_goes_back() {
 
 #[test]
 #[ignore = "needs the fleet: tests/run"]
+fn who_is_not_confirmed_has_failed_and_spares_the_others() {
+    let elsewhere = "  batches: [1, 100%]\n  bake: 100ms\n  confirm_within: 3s\n  confirm_via: 127.0.0.2";
+    let (outcomes, new, said) = apply(elsewhere, 9, 7);
+    assert_eq!(outcomes, [RolledBack, NotStarted, NotStarted]);
+    assert_eq!(new, [false, false, false]);
+    assert!(said.contains("the run was stopped: 1 host of 3 failed"), "{said}");
+    // Where all of it goes back together, those that were not judged yet go back too.
+    let (outcomes, new, _) = apply(&elsewhere.replace("[1, 100%]", "1\n  rollback: run"), 9, 7);
+    assert_eq!(outcomes, [RolledBack, RolledBack, RolledBack]);
+    assert_eq!(new, [false, false, false]);
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
 fn it_may_go_on_after_a_failure() {
     let hosts = [host(Kind::Light)];
     let controller = Controller::of(&[&hosts[0]]);

@@ -1,7 +1,7 @@
 //! All hosts of a run: batch by batch, each host to its end, and what that makes of the run.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -47,7 +47,8 @@ pub async fn run(job: Arc<Job>, opened: RunOpened, events: Events, halt: Halted)
     fault!("run.opened");
     let turns = Arc::new(Semaphore::new(job.forks));
     let delegates = Delegates::new();
-    let mut fleet = Fleet { job, events: events.clone(), halt, turns, delegates, ended: BTreeMap::new(), failed: 0 };
+    let (ended, failed, too_many) = (BTreeMap::new(), 0, None);
+    let mut fleet = Fleet { job, events: events.clone(), halt, turns, delegates, ended, failed, too_many };
     fleet.all_batches().await;
     fleet.ended.extend(fleet.delegates.close().await);
     close(fleet.ended, &events, started).await
@@ -73,6 +74,8 @@ struct Fleet {
     delegates: Arc<Delegates>,
     ended: BTreeMap<HostName, HostEnd>,
     failed: usize,
+    /// What is said of it, once so many have failed that the run is stopped.
+    too_many: Option<Fault>,
 }
 
 impl Fleet {
@@ -81,7 +84,7 @@ impl Fleet {
         let strategy = &job.runbook.strategy;
         let sizes = strategy.cut(job.hosts.len());
         let mut rest = &job.hosts[..];
-        let mut held = Vec::new();
+        let mut held = VecDeque::new();
         for (at, size) in sizes.iter().enumerate() {
             let (hosts, later) = rest.split_at(*size);
             rest = later;
@@ -95,17 +98,14 @@ impl Fleet {
             let mut batch = Batch::start(&job, hosts, &self.events, &self.halt, &self.turns, &self.delegates);
             self.see_through(&mut batch, strategy).await;
             if strategy.rollback == Scope::Run {
-                held.push(batch);
+                held.push_back(batch);
             } else {
                 self.judge(&mut batch).await;
             }
         }
         // What goes back together goes back newest first.
-        if self.stopped().is_some() {
-            held.reverse();
-        }
-        for batch in &mut held {
-            self.judge(batch).await;
+        while let Some(mut batch) = if self.stopped().is_some() { held.pop_back() } else { held.pop_front() } {
+            self.judge(&mut batch).await;
         }
     }
 
@@ -154,17 +154,14 @@ impl Fleet {
             _ => Stage::Keep,
         });
         while let Some((name, end)) = batch.next_of_all().await {
-            self.ended.insert(name, end);
+            // Who is becoming final is final or not by itself; the batches to come are another matter.
+            self.count(name, end).await;
         }
     }
 
     /// A host has ended by itself. When that is one failure too many, the others of its batch are told at once.
     async fn took(&mut self, name: HostName, end: HostEnd, batch: &mut Batch) {
-        let was_stopped = self.stopped().is_some();
-        self.failed += usize::from(!matches!(end.outcome, HostOutcome::Succeeded | HostOutcome::NotStarted));
-        self.ended.insert(name, end);
-        if !was_stopped && let Some(reason) = self.stopped() {
-            self.note(reason.message.clone()).await;
+        if let Some(reason) = self.count(name, end).await {
             batch.tell(match self.job.runbook.strategy.rollback {
                 Scope::Host => Stage::Stop(reason),
                 Scope::Batch | Scope::Run => Stage::Back(reason),
@@ -172,16 +169,24 @@ impl Fleet {
         }
     }
 
+    /// Keeps how a host ended. When that is one failure too many, the run is stopped, and this says why.
+    async fn count(&mut self, name: HostName, end: HostEnd) -> Option<Fault> {
+        self.failed += usize::from(!matches!(end.outcome, HostOutcome::Succeeded | HostOutcome::NotStarted));
+        self.ended.insert(name, end);
+        let all = self.job.hosts.len();
+        if self.stopped().is_some() || self.failed < self.job.runbook.strategy.failures_max(all) {
+            return None;
+        }
+        let failed = hosts_words(self.failed);
+        let reason = Fault::new(FaultKind::Failed, format!("the run was stopped: {failed} of {all} failed"));
+        self.note(reason.message.clone()).await;
+        Some(self.too_many.insert(reason).clone())
+    }
+
     /// Why no further host may begin, if none may.
     fn stopped(&self) -> Option<Fault> {
-        if let Some(stop) = &*self.halt.borrow() {
-            return Some(stop.reason.clone());
-        }
-        let all = self.job.hosts.len();
-        (self.failed >= self.job.runbook.strategy.failures_max(all)).then(|| {
-            let failed = hosts_words(self.failed);
-            Fault::new(FaultKind::Failed, format!("the run was stopped: {failed} of {all} failed"))
-        })
+        let halted = self.halt.borrow().as_ref().map(|stop| stop.reason.clone());
+        halted.or_else(|| self.too_many.clone())
     }
 
     async fn leave(&mut self, hosts: &[Arc<Host>], reason: &Fault) {
