@@ -122,7 +122,7 @@ fn a_run_killed_at_any_time_is_settled_by_the_next_agent() {
             None if seen(&host) == before => before_anything += 1,
             None => panic!("changed, and no run is open (seed {seed}, round {round})"),
         }
-        second.controller.tell(&ToAgent::Recover(Settle::Back));
+        second.controller.tell(&ToAgent::Recover { run: None, how: Settle::Back });
         let told = second.controller.listen();
         let expected = [HostOutcome::RolledBack, HostOutcome::Succeeded];
         assert!(expected.contains(&told.closed().outcome), "seed {seed}, round {round}: {told:?}");
@@ -147,12 +147,12 @@ fn a_recovery_that_is_killed_is_recovered() {
     agent.kill();
     for pause in [1, 2, 4, 8] {
         let mut agent = start(&host);
-        agent.controller.tell(&ToAgent::Recover(Settle::BackAgain));
+        agent.controller.tell(&ToAgent::Recover { run: None, how: Settle::BackAgain });
         std::thread::sleep(Duration::from_millis(pause));
         agent.kill();
     }
     let mut agent = start(&host);
-    agent.controller.tell(&ToAgent::Recover(Settle::BackAgain));
+    agent.controller.tell(&ToAgent::Recover { run: None, how: Settle::BackAgain });
     assert_ne!(agent.controller.listen().closed().outcome, HostOutcome::NeedsRecovery);
     assert_eq!(seen(&host), before);
     agent.end();
@@ -199,7 +199,7 @@ fn an_undo_that_is_killed_is_put_back_and_can_be_made_again() {
         agent.kill();
         let mut agent = start(&host);
         assert!(agent.controller.hello.open_run.is_some(), "round {round}");
-        agent.controller.tell(&ToAgent::Recover(Settle::Back));
+        agent.controller.tell(&ToAgent::Recover { run: None, how: Settle::Back });
         let told = agent.controller.listen();
         assert_eq!(told.closed().outcome, HostOutcome::RolledBack, "round {round}: {told:?}");
         assert_eq!(seen(&host), after, "round {round}: {told:?}");
@@ -233,7 +233,7 @@ fn a_command_that_was_cut_off_is_undone_or_named() {
     }
     agent.kill();
     let mut agent = start(&host);
-    agent.controller.tell(&ToAgent::Recover(Settle::Back));
+    agent.controller.tell(&ToAgent::Recover { run: None, how: Settle::Back });
     let told = agent.controller.listen();
     assert_eq!(told.undone(), [&Undone::Undone, &Undone::Irreversible]);
     assert_eq!(told.closed().outcome, HostOutcome::NeedsRecovery);
@@ -379,7 +379,7 @@ fn bars_others(agent: &mut Agent, run: u32) {
 }
 
 fn settle(agent: &mut Agent, how: Settle) -> Told {
-    agent.controller.tell(&ToAgent::Recover(how));
+    agent.controller.tell(&ToAgent::Recover { run: None, how });
     agent.controller.listen()
 }
 

@@ -239,7 +239,7 @@ fn one_run_holds_a_host_and_an_open_one_bars_the_next() {
     assert_eq!(machine.store().unsettled().unwrap().unwrap().stand, Stand::CutOff { attempts: 0 });
     let refused = machine.store().begin(&bid(2, "bob"), None).unwrap_err().to_string();
     assert!(refused.contains(&format!("rollbook recover {run}")), "{refused}");
-    let mut taken = machine.store().take_up().unwrap().unwrap();
+    let mut taken = machine.store().take_up(None).unwrap().unwrap();
     assert_eq!((taken.run(), taken.entries().len()), (&run, 1));
     machine.undo(&taken);
     taken.close(&machine.probe, HostOutcome::RolledBack, None).unwrap();
@@ -258,14 +258,14 @@ fn a_torn_tail_is_cut_off_and_the_rest_is_believed() {
     drop(journal);
     let whole = fs::read(&path).unwrap();
     fs::write(&path, [&whole[..], &[40, 0, 0, 0, 1, 2, 3, 4, b'{']].concat()).unwrap();
-    let taken = machine.store().take_up().unwrap().unwrap();
+    let taken = machine.store().take_up(None).unwrap().unwrap();
     assert_eq!(taken.entries().len(), 1);
     assert_eq!(fs::read(&path).unwrap(), whole);
     drop(taken);
     let mut damaged = whole;
     damaged[20] ^= 1;
     fs::write(&path, damaged).unwrap();
-    let fault = machine.store().take_up().unwrap_err().to_string();
+    let fault = machine.store().take_up(None).unwrap_err().to_string();
     assert!(fault.contains("is damaged at record 0"), "{fault}");
 }
 

@@ -15,6 +15,7 @@ use rollbook::{
     model::{
         change::{Deed, UndoKind},
         event::{HostOutcome, Mode, StepOutcome, Undone},
+        ids::RunId,
         lease::Stand,
         runbook::Retry,
         strategy::OnFailure,
@@ -455,9 +456,53 @@ fn an_open_run_is_told_and_settled() {
     assert!(refused.closed().message.as_deref().unwrap().contains("of ann is at work"));
     first.hang_up();
     assert_eq!(host.picture(), before);
-    second.tell(&ToAgent::Recover(Settle::Back));
+    second.tell(&ToAgent::Recover { run: None, how: Settle::Back });
     assert_eq!(second.listen().closed().outcome, HostOutcome::Succeeded);
     second.hang_up();
+}
+
+#[test]
+fn only_the_run_that_is_meant_is_settled() {
+    let host = lived_in();
+    let run = |letter| RunId::from_parts("20261123-051034", letter);
+    let recover = |letter| ToAgent::Recover { run: Some(run(letter)), how: Settle::Back };
+    let mut first = host.connect();
+    first.open(Mode::Apply, 1);
+    first.task("copy", json!({"dest": "/etc/app.conf", "content": "new"}));
+    first.await_message(|message| matches!(message, FromAgent::Ended(_)));
+    let mut second = host.connect();
+    // The run that was found has ended, and another one is at work now.
+    for word in [ToAgent::Steal { run: run(9), words: "bob: she is on leave".into() }, recover(9)] {
+        second.tell(&word);
+        let told = second.listen();
+        assert_eq!((told.closed().outcome, told.closed().message.as_deref()), (HostOutcome::NotStarted, None));
+    }
+    assert_eq!(first.close().closed().outcome, HostOutcome::Succeeded);
+    assert_eq!(host.read("etc/app.conf"), "new");
+    second.tell(&recover(1));
+    let told = second.listen();
+    assert_eq!((told.closed().outcome, told.closed().message.as_deref()), (HostOutcome::Succeeded, None));
+    first.hang_up();
+    second.hang_up();
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_not_taken_for_none() {
+    let host = lived_in();
+    let mut controller = host.connect();
+    controller.open(Mode::Apply, 1);
+    controller.task("copy", json!({"dest": "/etc/app.conf", "content": "new"}));
+    controller.close();
+    let folder = host.store_path().join("runs").join(RunId::from_parts("20261123-051034", 1).to_string());
+    let mut journal = fs::read(folder.join("journal")).unwrap();
+    journal[20] ^= 1;
+    fs::write(folder.join("journal"), journal).unwrap();
+    fs::rename(&folder, folder.with_extension("open")).unwrap();
+    controller.tell(&ToAgent::Recover { run: None, how: Settle::Back });
+    let told = controller.listen();
+    assert_eq!(told.closed().outcome, HostOutcome::NeedsRecovery, "{told:?}");
+    assert!(told.closed().message.as_deref().unwrap().contains("put back by hand"), "{told:?}");
+    controller.hang_up();
 }
 
 #[test]

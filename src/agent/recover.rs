@@ -5,7 +5,10 @@ use std::io::Write;
 use crate::{
     agent::{Machine, unwind::WayBack, voice::Voice},
     base::point::fault,
-    model::event::{Counts, HostOutcome},
+    model::{
+        event::{Counts, HostOutcome},
+        ids::RunId,
+    },
     target::{Blobs, Journal, journal::JournalFault},
     wire::{
         FromAgent,
@@ -16,7 +19,7 @@ use crate::{
 /// Settles what was left open when the machine went down. The error says what is left.
 pub(super) fn at_boot(machine: &Machine) -> std::io::Result<()> {
     fault!("boot.begun");
-    let closed = settled(machine, Settle::Back);
+    let closed = settled(machine, None, Settle::Back);
     fault!("boot.settled");
     machine.store.forget_boot().map_err(std::io::Error::other)?;
     fault!("boot.forgotten");
@@ -27,30 +30,31 @@ pub(super) fn at_boot(machine: &Machine) -> std::io::Result<()> {
 }
 
 /// Settles the run that is open, if there is one, and tells nobody of each deed.
-pub(super) fn settled(machine: &Machine, how: Settle) -> Closed {
+pub(super) fn settled(machine: &Machine, run: Option<&RunId>, how: Settle) -> Closed {
     let mut nobody = Voice::begin(std::io::sink(), machine.probe.running().clone());
-    settle_open(machine, &mut nobody, how)
+    settle_open(machine, &mut nobody, run, how)
 }
 
-/// Settles the run that was found open, if there is one.
-pub(super) fn recover<W: Write>(machine: &Machine, voice: &mut Voice<W>, how: Settle) {
-    let closed = settle_open(machine, voice, how);
+/// Settles the run that is open, if there is one and it is the one that is meant.
+pub(super) fn recover<W: Write>(machine: &Machine, voice: &mut Voice<W>, run: Option<&RunId>, how: Settle) {
+    let closed = settle_open(machine, voice, run, how);
     voice.say(FromAgent::Closed(closed));
 }
 
 /// The same of a run that is at work.
-pub(super) fn steal<W: Write>(machine: &Machine, voice: &mut Voice<W>, words: &str) {
-    let closed = settle_found(machine, voice, Settle::Back, || machine.store.take_over(words));
+pub(super) fn steal<W: Write>(machine: &Machine, voice: &mut Voice<W>, run: &RunId, words: &str) {
+    let closed = settle_found(machine, voice, Some(run), Settle::Back, || machine.store.take_over(run, words));
     voice.say(FromAgent::Closed(closed));
 }
 
-fn settle_open<W: Write>(machine: &Machine, voice: &mut Voice<W>, how: Settle) -> Closed {
-    settle_found(machine, voice, how, || machine.store.take_up())
+fn settle_open<W: Write>(machine: &Machine, voice: &mut Voice<W>, run: Option<&RunId>, how: Settle) -> Closed {
+    settle_found(machine, voice, run, how, || machine.store.take_up(run))
 }
 
 fn settle_found<W: Write>(
     machine: &Machine,
     voice: &mut Voice<W>,
+    run: Option<&RunId>,
     how: Settle,
     take: impl FnOnce() -> Result<Option<Journal>, JournalFault>,
 ) -> Closed {
@@ -60,7 +64,11 @@ fn settle_found<W: Write>(
         Err(fault @ JournalFault::Held { .. }) => closed(HostOutcome::Failed, 0, fault.to_string()),
         // A run is open, and stays so.
         Err(fault) => closed(HostOutcome::NeedsRecovery, 0, fault.to_string()),
-        Ok(None) => closed(HostOutcome::Succeeded, 0, "no run is open on this host".into()),
+        Ok(None) => match run.map(|run| machine.store.outcome(run)) {
+            Some(Err(fault)) => closed(HostOutcome::NeedsRecovery, 0, fault.to_string()),
+            Some(Ok(ended)) => ended_before(ended.unwrap_or(HostOutcome::NotStarted)),
+            None => ended_before(HostOutcome::Succeeded),
+        },
         Ok(Some(mut journal)) => settle(machine, voice, &mut journal, how),
     };
     fault!("recover.settled");
@@ -106,6 +114,11 @@ fn leave(machine: &Machine, journal: &mut Journal) -> Result<(), JournalFault> {
     fault!("recover.as_it_is");
     rustix::fs::sync();
     journal.close(&machine.probe, HostOutcome::NeedsRecovery, None)
+}
+
+/// Nothing that is meant is open.
+fn ended_before(outcome: HostOutcome) -> Closed {
+    Closed { outcome, counts: Counts::default(), message: None }
 }
 
 fn closed(outcome: HostOutcome, undone: u32, message: String) -> Closed {

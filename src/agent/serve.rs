@@ -41,8 +41,8 @@ pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &M
         match message {
             ToAgent::Open(open) => Run::begin(machine, &inbox, &mut voice, open),
             ToAgent::AskWitnesses => tell_witnesses(machine, &mut voice),
-            ToAgent::Recover(how) => recover::recover(machine, &mut voice, how),
-            ToAgent::Steal(words) => recover::steal(machine, &mut voice, &words),
+            ToAgent::Recover { run, how } => recover::recover(machine, &mut voice, run.as_ref(), how),
+            ToAgent::Steal { run, words } => recover::steal(machine, &mut voice, &run, &words),
             ToAgent::Undo(order) => undo::undo(machine, &inbox, &mut voice, *order),
             ToAgent::Confirm { run, token, of_step } => alone::confirm(machine, &mut voice, &run, &token, of_step),
             // Sent ahead for a run that has ended already.
@@ -102,7 +102,7 @@ fn begin<W: Write>(
     let found = machine.store.unsettled()?;
     let is_same = |found: &OpenRun| found.lease.bid.job.is_some() && found.lease.bid.job == bid.job;
     if let Some(found) = found.filter(|found| is_same(found) && found.stand != Stand::Working) {
-        let settled = recover::settled(machine, Settle::Back);
+        let settled = recover::settled(machine, Some(found.run()), Settle::Back);
         let told = settled.message.unwrap_or_default();
         voice.say(FromAgent::Note(format!("run {} had lost its controller here: {told}", found.run())));
     }
@@ -290,8 +290,8 @@ impl<'a, W: Write> Run<'a, W> {
                 ToAgent::AskWitnesses => tell_witnesses(self.machine, self.voice),
                 ToAgent::Ping => {}
                 ToAgent::Open(_)
-                | ToAgent::Recover(_)
-                | ToAgent::Steal(_)
+                | ToAgent::Recover { .. }
+                | ToAgent::Steal { .. }
                 | ToAgent::Undo(_)
                 | ToAgent::Confirm { .. } => {
                     return End::Back("the controller began another run before this one had ended".into());

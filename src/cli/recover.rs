@@ -11,6 +11,7 @@ use crate::{
         run::{self, ConnectArgs},
         secrets,
         signals::{First, Signals},
+        undo::Told,
     },
     engine::{
         fleet::RunEnd,
@@ -43,7 +44,7 @@ pub(crate) struct RecoverArgs {
     /// Only these hosts: names, groups, globs, `a:&b`, `a:!b`
     #[arg(short, long, value_name = "PATTERN", default_value = "all")]
     limit: String,
-    /// Whom the run had become, where the inventory does not say: root, or this user
+    /// Whom the run had become, where neither the inventory nor the record says: root, or this user
     #[arg(short = 'b', long = "become", value_name = "USER", num_args = 0..=1, default_missing_value = "root")]
     become_user: Option<String>,
     /// Try once more where three attempts were in vain
@@ -75,6 +76,8 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
     let names = syntax::pattern::select(&inventory, &limit)?;
     let hosts: Vec<Arc<Host>> = inventory.hosts.iter().filter(|host| names.contains(&host.name)).cloned().collect();
     let wanted = args.run.as_deref().map(|text| wanted(text, global)).transpose()?;
+    let told = wanted.as_ref().map(|run| Told::of(run, global)).unwrap_or_default();
+    let becomes = args.become_user.as_deref().or(told.opened.as_ref().and_then(|opened| opened.becomes.as_deref()));
     let masker = Masker::new(secrets::of_hosts(&hosts));
     let opened = RunOpened {
         version: EVENT_VERSION,
@@ -91,10 +94,11 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
         limit: (args.limit != "all").then(|| args.limit.clone()),
         hosts: hosts.iter().map(|host| host.name.clone()).collect(),
         undoes: None,
-        becomes: whom(args.become_user.as_deref()).name().map(str::to_owned),
+        becomes: becomes.map(str::to_owned),
     };
     let recovery = Recovery {
         labels: wanted.as_ref().map(|run| labels(run, global)).unwrap_or_default(),
+        touched: told.touched,
         run: wanted,
         how: match (args.again, args.as_it_is) {
             (_, true) => Settle::AsItIs,
@@ -103,7 +107,7 @@ fn settle(args: &RecoverArgs, global: &Global) -> Result<RunEnd, Faults> {
         },
         steal: args.reason.as_ref().filter(|_| args.steal).map(|why| format!("{}: {why}", provenance::operator())),
         hosts,
-        become_user: whom(args.become_user.as_deref()),
+        become_user: whom(becomes),
         settings: args.connect.settings(ask::Terminal::new(&masker)),
         forks: crate::cli::descriptors::hosts_at_once(args.connect.forks),
     };

@@ -228,15 +228,15 @@ impl Meant {
 
 /// What the record tells of the run.
 #[derive(Default)]
-struct Told {
-    opened: Option<RunOpened>,
+pub(crate) struct Told {
+    pub(crate) opened: Option<RunOpened>,
     /// The hosts on which it did something.
-    touched: HashSet<HostName>,
+    pub(crate) touched: HashSet<HostName>,
 }
 
 impl Told {
     /// The record of another controller may know nothing.
-    fn of(run: &RunId, global: &Global) -> Told {
+    pub(crate) fn of(run: &RunId, global: &Global) -> Told {
         let mut told = Told::default();
         let Ok(store) = Store::open_read_only(&global.store()) else { return told };
         let _nothing_is_known_then = store.each_entry_of(run, |entry| {

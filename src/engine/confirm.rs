@@ -6,10 +6,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     base::{Fault, FaultKind, point::fault},
-    engine::{job::Job, line::Line},
+    engine::{ending, job::Job, line::Line},
     model::{
         event::HostOutcome,
-        ids::RunId,
         inventory::{Host, Transport},
         strategy::Confirm,
     },
@@ -56,17 +55,18 @@ pub(super) fn confirm(job: Arc<Job>, host: Arc<Host>, scope: Scope, step: Option
                 Err(_) => Fault::new(FaultKind::Unreachable, "the host did not answer in time"),
             };
             if Instant::now() + PAUSE >= until {
-                return Err(not_confirmed(&job.run, &host, &fault));
+                return Err(not_confirmed(&job, &host, &fault));
             }
             sleep(PAUSE).await;
         }
     })
 }
 
-fn not_confirmed(run: &RunId, host: &Host, fault: &Fault) -> Fault {
+fn not_confirmed(job: &Job, host: &Host, fault: &Fault) -> Fault {
+    let recovery = ending::recovery(&job.run, host, &job.runbook.become_user);
     Fault::new(FaultKind::Unreachable, "the run could not be confirmed over a new connection")
         .because(fault)
-        .hint(format!("the host undoes it by itself; see to it: rollbook recover {run} --limit {}", host.name))
+        .hint(format!("the host undoes it by itself; see to it: {recovery}"))
 }
 
 /// The host at the address where it is to be reached when all is done, and past any connection that is shared.

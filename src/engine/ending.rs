@@ -6,7 +6,7 @@ use crate::{
     model::{
         event::{Counts, Event, HostOutcome},
         ids::RunId,
-        inventory::Host,
+        inventory::{Become, Host},
         lease::{OpenRun, Stand},
     },
 };
@@ -32,15 +32,14 @@ pub(super) async fn unreachable(host: &Host, events: &Events, fault: Fault) -> H
     ended(host, events, HostOutcome::Unreachable, Some(fault)).await
 }
 
-/// Tells of a host on which another run is not settled: no other may begin there.
-pub(super) async fn open_run(host: &Host, events: &Events, found: &OpenRun) -> HostEnd {
+/// Tells of a host on which another run is not settled: no other may begin there. `whom` was become to look.
+pub(super) async fn open_run(host: &Host, whom: &Become, events: &Events, found: &OpenRun) -> HostEnd {
     let run = found.run();
     let (outcome, fault) = if found.stand == Stand::Working {
-        (HostOutcome::Failed, at_work(found.to_string(), run, host))
+        (HostOutcome::Failed, at_work(found.to_string(), run, host, whom))
     } else {
-        let fault = found.to_string();
-        let hint = format!("have it put back: rollbook recover {run} -i INVENTORY --limit {}", host.name);
-        (HostOutcome::NeedsRecovery, Fault::new(FaultKind::Policy, fault).hint(hint))
+        let hint = format!("have it put back: {}", recovery(run, host, whom));
+        (HostOutcome::NeedsRecovery, Fault::new(FaultKind::Policy, found.to_string()).hint(hint))
     };
     ended(host, events, outcome, Some(fault)).await
 }
@@ -52,9 +51,19 @@ async fn ended(host: &Host, events: &Events, outcome: HostOutcome, fault: Option
 }
 
 /// A run that cannot be had: its agent is at work for somebody.
-pub(super) fn at_work(told: String, run: &RunId, host: &Host) -> Fault {
-    let steal = format!("rollbook recover {run} -i INVENTORY --limit {} --steal --reason WHY", host.name);
+pub(super) fn at_work(told: String, run: &RunId, host: &Host, whom: &Become) -> Fault {
+    let steal = recovery(run, host, whom);
     Fault::new(FaultKind::Policy, told)
         .hint("wait until it has ended")
-        .hint(format!("or take it over, and have it put back: {steal}"))
+        .hint(format!("or take it over, and have it put back: {steal} --steal --reason WHY"))
+}
+
+/// The command that settles a run on a host. Each user there has journals of his own: it says whom to become, where the
+/// inventory does not.
+pub(super) fn recovery(run: &RunId, host: &Host, whom: &Become) -> String {
+    let command = format!("rollbook recover {run} -i INVENTORY --limit {}", host.name);
+    match (&host.connection.become_user, whom.name()) {
+        (None, Some(user)) => format!("{command} --become {user}"),
+        _ => command,
+    }
 }

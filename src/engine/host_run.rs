@@ -19,7 +19,7 @@ use serde_json::Value as Data;
 
 use crate::{
     base::{Fault, FaultKind},
-    engine::{job::Job, results::Results, turnstile::Pass},
+    engine::{ending, job::Job, results::Results, turnstile::Pass},
     model::{
         change::DeedReport,
         event::{Counts, Event, HostOutcome, Mode, StepEnd, StepLabel, StepOutcome},
@@ -278,10 +278,11 @@ impl HostRun {
 
     /// What becomes of a host that has lost its controller.
     fn goes_back_alone(&self, fault: Fault) -> Fault {
-        let (run, grace_s) = (&self.job.run, self.job.vigil().grace_ms / 1000);
+        let (run, whom) = (&self.job.run, &self.job.runbook.become_user);
+        let grace_s = self.job.vigil().grace_ms / 1000;
         fault
             .hint(format!("the host finishes what it is at, waits {grace_s} s for its controller, and undoes the run"))
-            .hint(format!("to have it undone at once: rollbook recover {run} -i INVENTORY --limit {}", self.host.name))
+            .hint(format!("to have it undone at once: {}", ending::recovery(run, &self.host, whom)))
     }
 
     /// Which host.

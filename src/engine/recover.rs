@@ -1,6 +1,10 @@
 //! Settles runs that were cut off: asks each host what is open there, and has it put back.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use crate::{
     base::{Fault, FaultKind},
@@ -42,6 +46,8 @@ pub struct Recovery {
     pub forks: usize,
     /// The steps of the run, as far as the record knows them.
     pub labels: HashMap<(HostName, TaskNo), StepLabel>,
+    /// The hosts on which it did something, by the record.
+    pub touched: HashSet<HostName>,
 }
 
 /// Settles all hosts. `opened` is told, and recorded, before the first connection.
@@ -63,16 +69,12 @@ async fn one(recovery: &Recovery, host: &Host, events: &Events) -> HostEnd {
         Ok(contact) => contact,
         Err(fault) => return ending::unreachable(host, events, fault).await,
     };
-    let mut talk = Talk { recovery, host, events, line, counts: Counts::default() };
-    let (outcome, fault) = match talk.refusal(hello.open_run.as_ref()) {
-        Some(end) => end,
-        None => {
-            let open = hello.open_run.as_ref().expect("without an open run nothing is to be done");
-            if let Some(words) = &recovery.steal {
-                talk.note(format!("{open}; it is taken over: {words}")).await;
-            }
-            talk.settle(open.run()).await
-        }
+    let user = hello.facts.user.clone();
+    let mut talk = Talk { recovery, host, user, events, line, counts: Counts::default() };
+    let (outcome, fault) = match hello.open_run.as_ref().and_then(|open| talk.refusal(open)) {
+        Some(fault) => (HostOutcome::NeedsRecovery, Some(fault)),
+        // Also where no run was found: what keeps one from being found is told then.
+        None => talk.settle(hello.open_run.as_ref()).await,
     };
     let counts = talk.counts;
     talk.line.goodbye().await;
@@ -85,63 +87,95 @@ async fn one(recovery: &Recovery, host: &Host, events: &Events) -> HostEnd {
 struct Talk<'a> {
     recovery: &'a Recovery,
     host: &'a Host,
+    /// Who the agent is on the host.
+    user: String,
     events: &'a Events,
     line: Line,
     counts: Counts,
 }
 
 impl Talk<'_> {
-    /// Why nothing is to be done here, if nothing is.
-    fn refusal(&self, open: Option<&OpenRun>) -> Option<(HostOutcome, Option<Fault>)> {
-        let Some(open) = open else {
-            return Some((HostOutcome::Succeeded, None));
-        };
+    /// Why a run that was found is not to be touched, if it is not.
+    fn refusal(&self, open: &OpenRun) -> Option<Fault> {
         let run = open.run();
         if self.recovery.run.as_ref().is_some_and(|wanted| wanted != run) {
             let fault = Fault::new(FaultKind::Policy, format!("another run is open here: {open}"));
-            return Some((HostOutcome::NeedsRecovery, Some(fault.hint(format!("settle it: rollbook recover {run}")))));
+            return Some(fault.hint(format!("settle it: {}", self.command(run))));
         }
         match open.stand {
             Stand::CutOff { attempts } if attempts >= ATTEMPTS_MAX && self.recovery.how == Settle::Back => {
-                Some((HostOutcome::NeedsRecovery, Some(self.wants_a_word(run, attempts))))
+                Some(self.wants_a_word(run, attempts))
             }
             _ => None,
         }
     }
 
+    fn command(&self, run: &RunId) -> String {
+        ending::recovery(run, self.host, &self.recovery.become_user)
+    }
+
     /// It was tried so often in vain that someone has to look, and say how it goes on.
     fn wants_a_word(&self, run: &RunId, attempts: u32) -> Fault {
         let what = format!("{attempts} attempts to put back run {run} were in vain, and no more are made unasked");
-        let again = format!("rollbook recover {run} -i INVENTORY --limit {}", self.host.name);
+        let again = self.command(run);
         Fault::new(FaultKind::Failed, what)
             .hint(format!("look at the host; when what was in the way is gone: {again} --again"))
             .hint(format!("or, if it may stay as it is: {again} --as-it-is --reason WHY"))
     }
 
-    async fn settle(&mut self, run: &RunId) -> (HostOutcome, Option<Fault>) {
-        self.line.push(&match &self.recovery.steal {
-            Some(words) => ToAgent::Steal(words.clone()),
-            None => ToAgent::Recover(self.recovery.how),
-        });
-        loop {
-            match self.listen().await {
-                Ok(Some(Closed { outcome, counts, message })) => {
-                    self.counts.undone = self.counts.undone.max(counts.undone);
-                    if outcome == HostOutcome::Failed {
-                        return (outcome, message.map(|message| ending::at_work(message, run, self.host)));
-                    }
-                    if !matches!(outcome, HostOutcome::RolledBack | HostOutcome::Succeeded) {
-                        return (outcome, message.map(|message| Fault::new(FaultKind::Failed, message)));
-                    }
-                    if let Some(message) = message {
-                        self.note(message).await;
-                    }
-                    return (outcome, None);
+    /// Has what was found settled, or what is found now.
+    async fn settle(&mut self, open: Option<&OpenRun>) -> (HostOutcome, Option<Fault>) {
+        let Recovery { run, how, steal, .. } = self.recovery;
+        let word = match (run, steal) {
+            (Some(run), Some(words)) => {
+                if let Some(open) = open {
+                    self.note(format!("{open}; it is taken over: {words}")).await;
                 }
+                ToAgent::Steal { run: run.clone(), words: words.clone() }
+            }
+            _ => ToAgent::Recover { run: run.clone(), how: *how },
+        };
+        self.line.push(&word);
+        let closed = loop {
+            match self.listen().await {
+                Ok(Some(closed)) => break closed,
                 Ok(None) => {}
                 Err(fault) => return (HostOutcome::Unknown, Some(fault)),
             }
-        }
+        };
+        self.counts.undone = self.counts.undone.max(closed.counts.undone);
+        let Some(message) = closed.message else { return self.nothing_open(closed.outcome).await };
+        let fault = match closed.outcome {
+            HostOutcome::RolledBack | HostOutcome::Succeeded => {
+                self.note(message).await;
+                None
+            }
+            HostOutcome::Failed => Some(match run.as_ref().or(open.map(OpenRun::run)) {
+                Some(run) => ending::at_work(message, run, self.host, &self.recovery.become_user),
+                None => Fault::new(FaultKind::Policy, message),
+            }),
+            _ => Some(Fault::new(FaultKind::Failed, message)),
+        };
+        (closed.outcome, fault)
+    }
+
+    /// Nothing that is meant is open there: says how the run that is meant had ended.
+    async fn nothing_open(&mut self, ended: HostOutcome) -> (HostOutcome, Option<Fault>) {
+        let user = &self.user;
+        let told = match (&self.recovery.run, ended) {
+            (None, _) => format!("no run of {user} is open on this host"),
+            (Some(run), HostOutcome::NotStarted) if self.recovery.touched.contains(&self.host.name) => {
+                let what = format!("run {run} did something here, and {user} keeps nothing of it on this host");
+                let fault = Fault::new(FaultKind::Policy, what)
+                    .hint("each user has journals of his own: give --become as the run had it")
+                    .hint("or it was settled long since: a host keeps its newest runs only");
+                return (HostOutcome::Failed, Some(fault));
+            }
+            (Some(run), HostOutcome::NotStarted) => format!("{user} keeps nothing of run {run} on this host"),
+            (Some(run), ended) => format!("run {run} is settled on this host: {}", settled_words(ended)),
+        };
+        self.note(told).await;
+        (HostOutcome::Succeeded, None)
     }
 
     async fn listen(&mut self) -> Result<Option<Closed>, Fault> {
@@ -167,6 +201,16 @@ impl Talk<'_> {
 
     fn label(&self, no: TaskNo) -> StepLabel {
         label(&self.recovery.labels, &self.host.name, no)
+    }
+}
+
+/// How a run ended that is settled.
+fn settled_words(ended: HostOutcome) -> &'static str {
+    match ended {
+        HostOutcome::Succeeded => "it succeeded, and what it did stays",
+        HostOutcome::RolledBack => "everything is as it was before it",
+        HostOutcome::NeedsRecovery => "not all of it could be put back, and someone was told",
+        _ => "it failed, and what it did stays, as was asked for",
     }
 }
 

@@ -54,7 +54,13 @@ pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halte
         Ok(Reached { connection, agent: Some((line, hello)) })
             if job.mode == Mode::Apply && hello.open_run.as_ref().is_some_and(|open| !goes_on(&job, &host, open)) =>
         {
-            let end = ending::open_run(&host, &events, hello.open_run.as_ref().expect("asked above")).await;
+            let end = ending::open_run(
+                &host,
+                &job.runbook.become_user,
+                &events,
+                hello.open_run.as_ref().expect("asked above"),
+            )
+            .await;
             line.goodbye().await;
             connection.close().await;
             end

@@ -84,7 +84,7 @@ async fn one(undoing: &Undoing, host: &Host, events: &Events, mut halt: Halted) 
         Err(fault) => return ending::unreachable(host, events, fault).await,
     };
     if let Some(open) = &hello.open_run {
-        let end = ending::open_run(host, events, open).await;
+        let end = ending::open_run(host, &undoing.become_user, events, open).await;
         line.goodbye().await;
         connection.close().await;
         return end;

@@ -86,11 +86,21 @@ pub enum ToAgent {
     },
     /// Which witnesses are kept? Answered by `Witnesses`.
     AskWitnesses,
-    /// Settle the run that was found open. Answered as `Unwind` is.
-    Recover(Settle),
-    /// The same of a run that another agent is at work for: that is asked to let go first, and told this sentence, which
-    /// says who takes it over, and why.
-    Steal(String),
+    /// Settle the run that is found open. Answered as `Unwind` is; where nothing that is meant is open, by a `Closed` without
+    /// a message: how the run that is meant had ended, or `NotStarted` where nothing of it is kept.
+    Recover {
+        /// Only this run.
+        run: Option<RunId>,
+        /// How.
+        how: Settle,
+    },
+    /// The same of a run that another agent is at work for: that is asked to let go first.
+    Steal {
+        /// Only this run.
+        run: RunId,
+        /// A sentence that its agent is told: who takes it over, and why.
+        words: String,
+    },
     /// Undo a run that is settled. Answered by tasks as they go back, by `Undone`s for what does not, and by `Ready`; it
     /// becomes final with `Close`.
     Undo(Box<UndoRun>),

@@ -268,7 +268,7 @@ impl<'g> Suite<'g> {
         let host = self.ground.host(scenario);
         let first = Plan { point: point.into(), nth, act: Act::Kill };
         run(&host, scenario, &first).unwrap();
-        ask(&host, scenario, Some("trace"), &ToAgent::Recover(how));
+        ask(&host, scenario, Some("trace"), &ToAgent::Recover { run: None, how });
         Some((at, first, host.fault_lines()))
     }
 
@@ -292,7 +292,7 @@ impl<'g> Suite<'g> {
                 let said = run(&host, scenario, first)?;
                 judge.run(&host, &said)?;
                 let is_new = std::fs::read(host.root().join("etc/drift.conf")).is_ok_and(|bytes| bytes == b"after\n");
-                let said = play(&host, scenario, second, one(&ToAgent::Recover(Settle::Back)))?;
+                let said = play(&host, scenario, second, one(&ToAgent::Recover { run: None, how: Settle::Back }))?;
                 let (standing, _) = judge.run(&host, &said)?;
                 settle(&judge, &host, standing, 2)?;
                 if is_new { judge.handlers(&host) } else { Ok(()) }
@@ -300,7 +300,7 @@ impl<'g> Suite<'g> {
             Kind::Left(first, second) => {
                 let said = run(&host, scenario, first)?;
                 judge.run(&host, &said)?;
-                play(&host, scenario, second, one(&ToAgent::Recover(Settle::AsItIs)))?;
+                play(&host, scenario, second, one(&ToAgent::Recover { run: None, how: Settle::AsItIs }))?;
                 left(&judge, &host)
             }
             Kind::Syscall(call, nth) => self.killed_at(&judge, call, *nth),
@@ -409,7 +409,7 @@ fn settle(judge: &Judge<'_>, host: &Host<'_>, mut standing: Standing, crashes: u
         if calls > 2 {
             return Err("two calls of recover have not settled it".into());
         }
-        let said = ask(host, judge.scenario, None, &ToAgent::Recover(Settle::Back));
+        let said = ask(host, judge.scenario, None, &ToAgent::Recover { run: None, how: Settle::Back });
         if said.hello.as_ref().is_none_or(|hello| hello.open_run.is_none()) {
             return Err("a run is open, and the hello does not say so".into());
         }
@@ -460,7 +460,7 @@ fn drift(judge: &Judge<'_>, host: &Host<'_>, plan: &Plan) -> Result<(), String> 
         return Ok(());
     }
     let is_ours = book.open[0].names(path);
-    let said = ask(host, judge.scenario, None, &ToAgent::Recover(Settle::Back));
+    let said = ask(host, judge.scenario, None, &ToAgent::Recover { run: None, how: Settle::Back });
     let closed = said.closed.first().ok_or("recover said no last word")?;
     let expected = if is_ours { HostOutcome::NeedsRecovery } else { HostOutcome::RolledBack };
     let is_named = closed.message.as_ref().is_some_and(|message| message.contains(path));

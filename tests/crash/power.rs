@@ -167,7 +167,7 @@ fn judge_all(ground: &Ground, judge: &Judge<'_>, found: &[Found]) -> Vec<String>
 fn recovered(ground: &Ground, judge: &Judge<'_>, found: &Found) -> Result<(), String> {
     let host = ground.bare_host();
     found.disk.make(&host.root());
-    let settle = ToAgent::Recover(Settle::Back);
+    let settle = ToAgent::Recover { run: None, how: Settle::Back };
     let rest = scenario::open(9, Mode::Apply, &Scenario::REST);
     let said = speak(&host, &Lines::default().with(&settle).with(&rest).with(&ToAgent::Close { witness: None }));
     let Some(first) = said.closed.first() else { return Err("it told nothing".into()) };

@@ -131,8 +131,8 @@ impl Store {
     }
 
     /// How a run ended that is settled and still kept.
-    pub fn outcome(&self, run: &RunId) -> Option<HostOutcome> {
-        read_story(&self.runs().join(run.to_string())).ok().flatten()?.closed
+    pub fn outcome(&self, run: &RunId) -> Result<Option<HostOutcome>, JournalFault> {
+        Ok(read_story(&self.runs().join(run.to_string()))?.and_then(|story| story.closed))
     }
 
     /// Notes for whoever meets the host that the run with this fencing number has lost its controller, and when it
@@ -159,41 +159,50 @@ impl Store {
         Ok(Journal::new(self.clone(), lock, opened))
     }
 
-    /// Takes up a run that was never settled, or has lost its controller, if there is one.
-    pub fn take_up(&self) -> Result<Option<Journal>, JournalFault> {
-        self.take(None)
+    /// Takes up a run that was never settled, or has lost its controller, if there is one; only this one, where one is
+    /// meant.
+    pub fn take_up(&self, run: Option<&RunId>) -> Result<Option<Journal>, JournalFault> {
+        self.take(run, None)
     }
 
-    /// The same, also of a run that is at work: its agent is told these words, and lets go.
-    pub fn take_over(&self, words: &str) -> Result<Option<Journal>, JournalFault> {
-        self.take(Some(words))
+    /// The same of a run that is at work: its agent is told these words, and lets go.
+    pub fn take_over(&self, run: &RunId, words: &str) -> Result<Option<Journal>, JournalFault> {
+        self.take(Some(run), Some(words))
     }
 
-    fn take(&self, words: Option<&str>) -> Result<Option<Journal>, JournalFault> {
+    fn take(&self, run: Option<&RunId>, words: Option<&str>) -> Result<Option<Journal>, JournalFault> {
         if !self.root.is_dir() {
             return Ok(None);
         }
         self.make_root()?;
+        let is_meant = |found: &RunId| run.is_none_or(|run| run == found);
         let Some(found) = self.unsettled()? else { return self.tidy_left().map(|()| None) };
-        let claim = self.claim(words)?;
+        if !is_meant(found.run()) {
+            return Ok(None);
+        }
+        let claim = self.claim(found.run(), words)?;
         let patience = if claim.is_some() { CLAIM_PATIENCE } else { lock::GLANCE };
         let lock = Lock::take(&self.root, &found.lease.bid, patience)?;
         self.tidy()?;
         let Some(folder) = self.open_folders()?.into_iter().next() else { return Ok(None) };
         fault!("store.take_up");
         let (log, story) = reopen(&folder)?;
+        // What was found may have ended before the lock was had, and another been cut off since.
+        if story.opened.as_ref().is_some_and(|opened| !is_meant(&opened.lease.bid.run)) {
+            return Ok(None);
+        }
         program::end(&story);
         Ok(Some(Journal::taken_up(self.clone(), lock, folder, log, story)))
     }
 
-    /// Asks the agent of a run that waits alone, or of any with words, to let go, if there is one. It may take a moment to
-    /// find itself alone.
-    fn claim(&self, words: Option<&str>) -> Result<Option<Claim>, JournalFault> {
+    /// Asks the agent of a run that waits alone, or with words, to let go, if there is one. It may take a moment to find
+    /// itself alone.
+    fn claim(&self, run: &RunId, words: Option<&str>) -> Result<Option<Claim>, JournalFault> {
         let until = Instant::now() + lock::GLANCE;
-        while let Some(OpenRun { lease, stand }) = lock::holder(&self.root) {
-            if words.is_some() || matches!(stand, Stand::Alone { .. }) {
-                let claimed = Claim::place(&self.root, &lease.bid.run, words);
-                return claimed.map(Some).map_err(JournalFault::io(format!("claiming run {}", lease.bid.run)));
+        while let Some(holder) = lock::holder(&self.root).filter(|holder| holder.run() == run) {
+            if words.is_some() || matches!(holder.stand, Stand::Alone { .. }) {
+                let claimed = Claim::place(&self.root, run, words);
+                return claimed.map(Some).map_err(JournalFault::io(format!("claiming run {run}")));
             }
             if Instant::now() >= until {
                 break;
