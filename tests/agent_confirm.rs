@@ -1,4 +1,4 @@
-//! The dead man's switch of a step, at the agent: the next task begins only when somebody came over another line.
+//! The dead man's switch, at the agent: what is to stay does so only when somebody came over another line.
 
 mod agent_support;
 
@@ -7,8 +7,13 @@ use rollbook::{
     model::{
         event::{HostOutcome, Mode, StepOutcome},
         ids::{RunId, TaskNo},
+        lease::Bid,
+        strategy::OnFailure,
     },
-    wire::{FromAgent, ToAgent},
+    wire::{
+        FromAgent, ToAgent,
+        message::{Open, Vigil},
+    },
 };
 use serde_json::json;
 
@@ -28,11 +33,30 @@ fn opened(host: &Host, within_ms: u32) -> (Controller, String) {
     (controller, token)
 }
 
+/// An apply that changes a file, and is to be confirmed as a whole; what it is to be confirmed with.
+fn whole(host: &Host, on_failure: OnFailure, within_ms: u32) -> (Controller, String) {
+    host.write("etc/app.conf", "old");
+    let mut controller = host.connect();
+    let run = RunId::from_parts("20261123-051034", 1);
+    let bid = Bid { run, operator: "ann".into(), reason: None, job: None };
+    let vigil = Vigil { grace_ms: 0, confirm_ms: Some(within_ms), ..Vigil::default() };
+    controller.tell(&ToAgent::Open(Open { bid, mode: Mode::Apply, on_failure, witness: None, vigil }));
+    let told = controller.await_message(|message| matches!(message, FromAgent::Token { no: None, .. }));
+    let FromAgent::Token { token, .. } = told else { unreachable!("asked for above") };
+    controller.task("copy", json!({"dest": "/etc/app.conf", "content": "new"}));
+    controller.await_message(|message| matches!(message, FromAgent::Ended(_)));
+    (controller, token)
+}
+
 /// Gives a token over another line; how the run stands then.
 fn confirm(host: &Host, token: &str) -> HostOutcome {
+    confirm_part(host, token, true)
+}
+
+fn confirm_part(host: &Host, token: &str, of_step: bool) -> HostOutcome {
     let mut other = host.connect();
     let run: RunId = other.hello.open_run.as_ref().expect("it is at work").run().clone();
-    other.tell(&ToAgent::Confirm { run, token: token.to_owned(), of_step: true });
+    other.tell(&ToAgent::Confirm { run, token: token.to_owned(), of_step });
     let outcome = other.listen().closed().outcome;
     other.hang_up();
     outcome
@@ -101,4 +125,78 @@ fn what_changes_nothing_needs_no_confirmation() {
     let told = controller.close();
     assert_eq!((told.outcomes(), told.closed().outcome), (vec![StepOutcome::Ok], HostOutcome::Succeeded));
     controller.hang_up();
+}
+
+#[test]
+fn what_stays_after_a_failure_is_confirmed_too() {
+    for (within_ms, outcome, text) in [(60_000, HostOutcome::Failed, "new"), (500, HostOutcome::RolledBack, "old")] {
+        let host = Host::new();
+        let (mut controller, token) = whole(&host, OnFailure::Stop, within_ms);
+        controller.task("fail", json!({"msg": "enough"}));
+        controller.await_message(|message| *message == FromAgent::Awaits);
+        if outcome == HostOutcome::Failed {
+            assert_eq!(confirm_part(&host, &token, false), outcome);
+        }
+        assert_eq!(controller.listen().closed().outcome, outcome);
+        assert_eq!(host.read("etc/app.conf"), text);
+        controller.hang_up();
+    }
+}
+
+#[test]
+fn what_a_failed_step_leaves_is_confirmed_too() {
+    for on_failure in [OnFailure::Stop, OnFailure::Continue] {
+        let host = Host::new();
+        host.write("etc/app.conf", "old");
+        let mut controller = host.connect();
+        controller.open_with(Mode::Apply, 1, on_failure);
+        let script = format!("echo new > {}/etc/app.conf; false", host.root().display());
+        controller.task_with("shell", shell(&script), |task| {
+            task.confirm_ms = Some(500);
+            task.undo = Some(agent_support::sh(&format!("printf old > {}/etc/app.conf", host.root().display())));
+        });
+        controller.task("copy", json!({"dest": "/etc/second.conf", "content": "new"}));
+        let told = controller.listen();
+        assert_eq!((told.outcomes().len(), told.closed().outcome), (1, HostOutcome::RolledBack), "{told:?}");
+        assert_eq!((host.read("etc/app.conf"), host.has("etc/second.conf")), ("old".to_owned(), false));
+        controller.hang_up();
+    }
+}
+
+#[test]
+fn what_the_operator_keeps_is_confirmed_too() {
+    for (within_ms, outcome, text) in [(60_000, HostOutcome::Failed, "new"), (500, HostOutcome::RolledBack, "old")] {
+        let host = Host::new();
+        let (mut controller, token) = whole(&host, OnFailure::Rollback, within_ms);
+        controller.tell(&ToAgent::Stop);
+        controller.tell(&ToAgent::Keep);
+        controller.await_message(|message| *message == FromAgent::Awaits);
+        if outcome == HostOutcome::Failed {
+            assert_eq!(confirm_part(&host, &token, false), outcome);
+        }
+        assert_eq!(controller.listen().closed().outcome, outcome);
+        assert_eq!(host.read("etc/app.conf"), text);
+        controller.hang_up();
+    }
+}
+
+#[test]
+fn who_waits_to_be_confirmed_hears_that_it_is_stopped() {
+    for (verdict, outcome, text) in
+        [(ToAgent::Unwind, HostOutcome::RolledBack, "old"), (ToAgent::Keep, HostOutcome::Succeeded, "new")]
+    {
+        let host = Host::new();
+        let (mut controller, token) = whole(&host, OnFailure::Rollback, 60_000);
+        controller.tell(&ToAgent::Close { witness: None });
+        controller.await_message(|message| *message == FromAgent::Awaits);
+        controller.tell(&ToAgent::Stop);
+        controller.await_message(|message| *message == FromAgent::Held);
+        controller.tell(&verdict);
+        if verdict == ToAgent::Keep {
+            assert_eq!(confirm_part(&host, &token, false), outcome);
+        }
+        assert_eq!(controller.listen().closed().outcome, outcome);
+        assert_eq!(host.read("etc/app.conf"), text);
+        controller.hang_up();
+    }
 }

@@ -86,16 +86,16 @@ impl<W: Write> Run<'_, W> {
     }
 
     /// Waits to be confirmed, where that is asked for. The error says why it is not to stay.
-    pub(super) fn await_confirmation(&mut self, switch: Switch) -> Result<(), String> {
+    pub(super) fn await_confirmation(&mut self, switch: &Switch) -> Result<(), String> {
         let Switch { token, limit } = switch;
         if !self.journal.as_ref().is_some_and(Journal::is_begun) {
             return Ok(());
         }
         self.voice.finish();
         fault!("alone.awaits");
-        let until = Instant::now() + limit;
+        let until = Instant::now() + *limit;
         while Instant::now() < until {
-            if self.machine.store.is_confirmed(&token) {
+            if self.machine.store.is_confirmed(token) {
                 fault!("alone.confirmed");
                 return Ok(());
             }
@@ -118,7 +118,8 @@ pub(super) fn confirm<W: Write>(machine: &Machine, voice: &mut Voice<W>, run: &R
     let given = machine.store.confirm(token);
     fault!("alone.asked");
     let (outcome, message) = match given.and_then(|()| settled(machine, run, of_step)) {
-        Ok(Some(HostOutcome::Succeeded)) => (HostOutcome::Succeeded, None),
+        Ok(Some(outcome @ HostOutcome::Succeeded)) => (outcome, None),
+        Ok(Some(outcome @ HostOutcome::Failed)) => (outcome, Some("it failed, and what was done stays".to_owned())),
         Ok(Some(outcome)) => (outcome, Some("the host has put the run back by itself".to_owned())),
         Ok(None) => (HostOutcome::Unknown, Some(format!("run {run} is not settled on this host"))),
         Err(fault) => (HostOutcome::Unknown, Some(fault.to_string())),

@@ -27,7 +27,7 @@ use crate::{
     target::{Blobs, Journal, journal::JournalFault},
     wire::{
         FromAgent, ToAgent,
-        message::{Closed, Handlers, Hello, Open, Settle, TaskEnd, WIRE_VERSION, Witness},
+        message::{Closed, Handlers, Hello, Open, Settle, Task, TaskEnd, WIRE_VERSION, Witness},
     },
 };
 
@@ -203,29 +203,46 @@ impl<'a, W: Write> Run<'a, W> {
     }
 
     fn go(mut self) {
-        let end = match self.work() {
-            End::Close(witness) => match self.switch.take().map_or(Ok(()), |switch| self.await_confirmation(switch)) {
-                Ok(()) => return self.close(witness.as_ref()),
-                Err(why) => End::Back(why),
-            },
-            end => end,
+        let end = self.work();
+        if self.journal.is_none() && !matches!(end, End::Close(_)) {
+            return self.say_closed(HostOutcome::Failed, None);
+        }
+        let stays = match &end {
+            End::Close(_) | End::Kept => true,
+            End::Failed(_) => self.on_failure == OnFailure::Stop && !self.machine.probe.running().is_alone(),
+            End::Back(_) => false,
+        };
+        let (why, is_told) = match (end, stays.then(|| self.confirmed())) {
+            (End::Close(witness), Some(Ok(()))) => return self.close(witness.as_ref()),
+            (End::Failed(why), Some(Ok(()))) => return self.stop(why),
+            (End::Kept, Some(Ok(()))) => return self.stop("the operator stopped it, and keeps what was done".into()),
+            (_, Some(Err(why))) | (End::Back(why), _) => (why, false),
+            (End::Failed(why), None) => (why, true),
+            (End::Close(_) | End::Kept, None) => unreachable!("these stay"),
         };
         let running = self.machine.probe.running();
-        let is_alone = running.is_alone();
         // Who was told to stop does not wait for the one who said so.
-        let waits = is_alone && !running.is_cancelled() && !running.is_held();
-        if waits && matches!(self.wait_alone(), Waited::TakenOver) {
-            return self.let_go();
+        let waits = running.is_alone() && !running.is_cancelled() && !running.is_held();
+        match waits && matches!(self.wait_alone(), Waited::TakenOver) {
+            true => self.let_go(),
+            false => self.unwind(why, is_told),
         }
-        match end {
-            End::Close(_) => unreachable!("closed above"),
-            End::Failed(_) | End::Back(_) | End::Kept if self.journal.is_none() => {
-                self.say_closed(HostOutcome::Failed, None);
+    }
+
+    /// What is to stay is confirmed first, where that is asked for. The error says why it does not stay.
+    fn confirmed(&mut self) -> Result<(), String> {
+        let Some(switch) = self.switch.take() else { return Ok(()) };
+        if self.journal.as_ref().is_some_and(Journal::is_begun) {
+            self.voice.say(FromAgent::Awaits);
+        }
+        loop {
+            match self.await_confirmation(&switch) {
+                Err(_) if self.machine.probe.running().is_held() => match self.hold() {
+                    End::Back(why) => return Err(why),
+                    _ => {}
+                },
+                confirmed => return confirmed,
             }
-            End::Failed(why) if self.on_failure == OnFailure::Stop && !is_alone => self.stop(why),
-            End::Failed(why) => self.unwind(why, true),
-            End::Back(why) => self.unwind(why, false),
-            End::Kept => self.stop("the operator stopped it, and keeps what was done".into()),
         }
     }
 
@@ -247,28 +264,8 @@ impl<'a, W: Write> Run<'a, W> {
                 }
                 ToAgent::Handlers(handlers) => self.handlers = Some(handlers).filter(|_| self.journal.is_some()),
                 ToAgent::Task(task) => {
-                    let within_ms = task.confirm_ms.filter(|_| self.journal.is_some());
-                    let switch = within_ms.map(|ms| Run::switch(self.voice, Some(task.no), ms));
-                    let end = self.live(&task);
-                    self.count(end.outcome);
-                    let switch = switch.filter(|_| end.outcome == StepOutcome::Changed);
-                    let failed = end.outcome == StepOutcome::Failed;
-                    let why = end.message.clone().unwrap_or_default();
-                    self.tell_end(end);
-                    fault!("agent.task_ended");
-                    if self.machine.probe.running().is_held() {
-                        return self.hold();
-                    }
-                    if failed
-                        && let Err(why) = self.fails(why)
-                        && self.is_over()
-                    {
-                        return End::Failed(why);
-                    }
-                    match switch.map_or(Ok(()), |switch| self.await_confirmation(switch)) {
-                        Err(_) if self.machine.probe.running().is_held() => return self.hold(),
-                        Err(why) => return End::Back(why),
-                        Ok(()) => {}
+                    if let Some(end) = self.take(&task) {
+                        return end;
                     }
                 }
                 ToAgent::Mark(mark) => match self.mark(mark) {
@@ -300,6 +297,42 @@ impl<'a, W: Write> Run<'a, W> {
         }
     }
 
+    /// Does a task. None where the run goes on behind it.
+    fn take(&mut self, task: &Task) -> Option<End> {
+        let within_ms = task.confirm_ms.filter(|_| self.journal.is_some());
+        let switch = within_ms.map(|ms| Run::switch(self.voice, Some(task.no), ms));
+        let end = self.live(task);
+        self.count(end.outcome);
+        let failed = end.outcome == StepOutcome::Failed;
+        // What it has done before it failed goes back with the run, or stays.
+        let stays = end.outcome == StepOutcome::Changed || failed && self.on_failure != OnFailure::Rollback;
+        let switch = switch.filter(|_| stays);
+        let why = failed.then(|| end.message.clone().unwrap_or_default());
+        self.tell_end(end);
+        fault!("agent.task_ended");
+        let end = self.behind(why, switch.as_ref())?;
+        // Where it stays nevertheless, it is still to be confirmed.
+        self.switch = self.switch.take().or(switch);
+        Some(end)
+    }
+
+    /// What comes of a task that has ended; why, if it has failed.
+    fn behind(&mut self, failure: Option<String>, switch: Option<&Switch>) -> Option<End> {
+        if self.machine.probe.running().is_held() {
+            return Some(self.hold());
+        }
+        if let Some(why) = failure
+            && let Err(why) = self.fails(why)
+            && self.is_over()
+        {
+            return Some(End::Failed(why));
+        }
+        match self.await_confirmation(switch?) {
+            Err(_) if self.machine.probe.running().is_held() => Some(self.hold()),
+            confirmed => confirmed.err().map(End::Back),
+        }
+    }
+
     /// The next message, whether it was looked at ahead of its turn or not.
     fn next(&mut self) -> Result<ToAgent, String> {
         self.pending.pop_front().map_or_else(|| hear(self.inbox, self.voice), Ok)
@@ -309,9 +342,15 @@ impl<'a, W: Write> Run<'a, W> {
     /// was done.
     fn hold(&mut self) -> End {
         self.voice.say(FromAgent::Held);
+        let mut closing = None;
         loop {
             match self.next() {
-                Ok(ToAgent::Keep) => return End::Kept,
+                Ok(ToAgent::Keep) => {
+                    self.machine.probe.running().resume();
+                    return closing.map_or(End::Kept, End::Close);
+                }
+                // It comes when everything is done.
+                Ok(ToAgent::Close { witness }) => closing = Some(witness),
                 Ok(ToAgent::Unwind | ToAgent::Cancel) => return End::Back("the operator stopped it".into()),
                 Ok(_) => {}
                 Err(why) => return End::Back(why),

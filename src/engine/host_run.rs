@@ -49,8 +49,8 @@ pub enum Order {
     /// This host has done what it was told; what becomes of it is said by [`HostRun::verify`], [`HostRun::keep`] or
     /// [`HostRun::interrupt`].
     Wait,
-    /// A task is done that is to be confirmed over another line.
-    Confirm(TaskNo),
+    /// A task is done that is to be confirmed over another line; the whole apply where it is none.
+    Confirm(Option<TaskNo>),
     /// Everything is done: close the agent's run, with the record's head as it is after all events before this.
     Close,
     /// Have another host do this, and say how it went with [`HostRun::delegated`].
@@ -140,6 +140,8 @@ pub struct HostRun {
     /// Handlers that were notified and have not run.
     woken: BTreeSet<u32>,
     fault: Option<Fault>,
+    /// Why it is to go back after all, where it was to become final.
+    recalled: Option<Fault>,
     /// A failure in a block: it may be rescued.
     caught: Option<Fault>,
     orders: Vec<Order>,
@@ -187,6 +189,7 @@ impl HostRun {
             counts: Counts::default(),
             woken: BTreeSet::new(),
             fault: None,
+            recalled: None,
             caught: None,
             orders: Vec::new(),
         }
@@ -213,6 +216,7 @@ impl HostRun {
                 self.advance();
             }
             FromAgent::Undone { no, report, how } => self.undone(no, *report, how),
+            FromAgent::Awaits => self.orders.push(Order::Confirm(None)),
             FromAgent::Need(content) => self.orders.push(Order::Content(content)),
             FromAgent::Closed(closed) => self.closed(closed),
             FromAgent::Note(message) => self.tell(Event::Note { host: Some(self.host.name.clone()), message }),
@@ -227,7 +231,10 @@ impl HostRun {
 
     /// Whoever runs this wants it stopped and undone.
     pub fn interrupt(&mut self, reason: &Fault) -> Vec<Order> {
-        if matches!(self.phase, Phase::Working | Phase::Held | Phase::Waiting | Phase::Closing) {
+        if self.phase == Phase::Closing {
+            self.recall(reason);
+        }
+        if matches!(self.phase, Phase::Working | Phase::Held | Phase::Waiting) {
             self.fault.get_or_insert_with(|| reason.clone());
             self.phase = Phase::Failing;
             let order = if self.open.is_empty() { ToAgent::Unwind } else { ToAgent::Cancel };
@@ -310,6 +317,7 @@ impl HostRun {
     }
 
     fn closed(&mut self, closed: Closed) {
+        self.tell_recalled(closed.outcome);
         if closed.outcome != HostOutcome::Succeeded && self.fault.is_none() {
             self.fault = self.caught.take();
         }

@@ -290,6 +290,9 @@ impl Session {
 
     /// What was ordered and is not begun is not wanted any more; what has happened is still told.
     fn drop_orders(&mut self) {
+        if self.orders.iter().any(|order| matches!(order, Order::Close)) {
+            self.run.wait_on();
+        }
         self.orders.retain(|order| matches!(order, Order::Event(_) | Order::Return(_)));
         self.entering = None;
         self.delegating = None;

@@ -70,7 +70,7 @@ pub enum ToAgent {
     /// The operator stops the run: the resource at hand is finished, a command of the runbook's that runs is ended, and
     /// nothing more is begun. Answered by `Held`, unless the run has ended; `Unwind` or `Keep` follows.
     Stop,
-    /// What a stopped run has done stays. Answered by `Closed`.
+    /// What a stopped run has done stays, when it is confirmed where that is asked for. Answered by `Closed`.
     Keep,
     /// The controller is still there. Said every [`PING_MS`] at least; not answered.
     Ping,
@@ -248,6 +248,8 @@ pub enum FromAgent {
         /// Words that nobody can guess.
         token: String,
     },
+    /// What is to stay, at the end of an apply, waits to be confirmed.
+    Awaits,
     /// All of an undo is done: it waits for `Close`.
     Ready,
     /// A content that a task needs and that was not sent ahead.

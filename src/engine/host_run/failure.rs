@@ -38,6 +38,11 @@ impl HostRun {
         self.job.runbook.strategy.on_failure == OnFailure::Continue
     }
 
+    /// Whether a failed step's deeds stay.
+    pub(super) fn stays_at_failure(&self) -> bool {
+        self.job.runbook.strategy.on_failure != OnFailure::Rollback
+    }
+
     /// A step that turns out to be wrong now that more is known: nothing of it was sent.
     pub(super) fn wrong(&mut self, no: TaskNo, faults: &Faults) {
         let first = faults.0.first().cloned().unwrap_or_else(|| Fault::internal("a fault without words"));

@@ -69,11 +69,11 @@ impl HostRun {
             attempts: end.attempts,
             took_us: end.took_us,
         };
-        let changed = step_end.outcome == StepOutcome::Changed;
+        let stays = step_end.outcome == StepOutcome::Changed || failed && self.stays_at_failure();
         self.step_ended(no, step_end);
         self.result(no, open.item.as_deref(), result);
-        if changed && self.job.step(no.step as usize).is_some_and(|step| step.confirm.is_some()) {
-            self.orders.push(Order::Confirm(no));
+        if stays && self.job.step(no.step as usize).is_some_and(|step| step.confirm.is_some()) {
+            self.orders.push(Order::Confirm(Some(no)));
         }
         if failed {
             self.fail(no, message);

@@ -20,7 +20,38 @@ impl HostRun {
             self.asides.clear();
             self.orders.push(Order::Tell(ToAgent::Stop));
         }
+        // It may wait to be confirmed. Where it is final already, this is not heard.
+        if self.phase == Phase::Closing && self.job.mode == Mode::Apply {
+            self.orders.push(Order::Tell(ToAgent::Stop));
+        }
         mem::take(&mut self.orders)
+    }
+
+    /// It was to become final, and has not been told so: it waits for what is said now.
+    pub fn wait_on(&mut self) {
+        if self.phase == Phase::Closing {
+            self.phase = Phase::Waiting;
+        }
+    }
+
+    /// It was to become final, and is to go back after all: it stops to wait for a confirmation.
+    pub(super) fn recall(&mut self, reason: &Fault) {
+        self.recalled = Some(reason.clone());
+        self.phase = Phase::Failing;
+        self.orders.push(Order::Tell(ToAgent::Stop));
+        self.undo_now();
+    }
+
+    /// Says of a host that was to go back after all whether it did.
+    pub(super) fn tell_recalled(&mut self, outcome: HostOutcome) {
+        let Some(reason) = self.recalled.take() else { return };
+        if outcome != HostOutcome::Succeeded || self.job.mode == Mode::Plan {
+            self.fault.get_or_insert(reason);
+        } else if self.has_changed() {
+            let run = &self.job.run;
+            let message = format!("it was final before it could be stopped; to put it back: rollbook undo {run}");
+            self.orders.push(Order::Event(Event::Note { host: Some(self.host.name.clone()), message }));
+        }
     }
 
     /// Keeps track of the handlers that are still to be run.
@@ -54,7 +85,10 @@ impl HostRun {
 
     /// It was stopped, and what was done is undone.
     pub fn stop_and_undo(&mut self, reason: &Fault) -> Vec<Order> {
-        if matches!(self.phase, Phase::Held | Phase::Waiting | Phase::Closing) {
+        if self.phase == Phase::Closing {
+            self.recall(reason);
+        }
+        if matches!(self.phase, Phase::Held | Phase::Waiting) {
             self.fault.get_or_insert_with(|| reason.clone());
             self.phase = Phase::Failing;
             self.undo_now();
@@ -74,6 +108,9 @@ impl HostRun {
         }
         if self.phase == Phase::Waiting {
             return self.keep();
+        }
+        if self.phase == Phase::Closing && self.job.mode == Mode::Apply {
+            self.orders.push(Order::Tell(ToAgent::Keep));
         }
         mem::take(&mut self.orders)
     }

@@ -99,7 +99,7 @@ impl Session {
                         self.confirm(None);
                     }
                 }
-                Some(Order::Confirm(no)) => self.confirm(Some(no)),
+                Some(Order::Confirm(no)) => self.confirm(no),
                 Some(Order::Ahead(content)) => {
                     if self.job.shelf.is_light(&content) && self.sent.insert(content) {
                         self.streaming = Some(Streaming::of(content));
