@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    base::Fault,
+    base::{Fault, FaultKind},
     engine::delegates::{Ask, Delegates},
     model::ids::HostName,
 };
@@ -79,6 +79,13 @@ pub async fn judged(halt: &mut Halted) -> (Fault, Verdict) {
 /// What becomes of what was done, where that was said.
 pub fn verdict(stop: &Option<Stop>) -> Option<Verdict> {
     stop.as_ref().and_then(|stop| stop.verdict)
+}
+
+/// Why nothing more may be done, or become final, where the record takes nothing more.
+pub fn unrecorded(halt: &Halted) -> Fault {
+    let halted = halt.borrow().as_ref().map(|stop| stop.reason.clone());
+    let of_record = halted.filter(|reason| reason.kind == FaultKind::Record);
+    of_record.unwrap_or_else(|| Fault::new(FaultKind::Record, "what was done could not be recorded"))
 }
 
 /// A place in the queue for a turn, taken by the call: hosts begin in the order of the calls, whichever of their tasks

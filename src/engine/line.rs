@@ -1,10 +1,10 @@
 //! The framed line to an agent: bytes in, messages out, and back.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    time::{Interval, MissedTickBehavior, timeout},
 };
 
 use crate::{
@@ -132,6 +132,22 @@ impl Line {
         Ok(())
     }
 
+    /// Waits for something else. The agent hears meanwhile, at each tick, that its controller is there.
+    pub(super) async fn meanwhile<T>(&mut self, pings: &mut Interval, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let mut is_whole = true;
+        loop {
+            let has_word = is_whole && self.backlog() > 0;
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = pings.tick() => self.push(&ToAgent::Ping),
+                // Where it is broken, whoever uses it next finds that too.
+                stepped = self.step(), if has_word => is_whole = stepped.is_ok(),
+            }
+        }
+    }
+
     /// The next message among what was read.
     pub(super) fn next_message(&mut self) -> Result<Option<FromAgent>, Fault> {
         self.reader.next_message().map_err(|fault| lost("what came over the line is not an agent's").because(&fault))
@@ -145,6 +161,13 @@ impl Line {
         let _the_run_is_over_either_way =
             timeout(GOODBYE_TIMEOUT, async { while matches!(reader.read(&mut buffer).await, Ok(1..)) {} }).await;
     }
+}
+
+/// When to say that the controller is still there, where one is lost that says nothing for so long.
+pub(super) fn pings(silence_ms: u32) -> Interval {
+    let mut pings = tokio::time::interval(Duration::from_millis((silence_ms / 3).into()));
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pings
 }
 
 fn lost(message: &str) -> Fault {

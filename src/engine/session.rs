@@ -6,10 +6,9 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     pin::Pin,
     sync::Arc,
-    time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Interval};
 
 use crate::{
     base::{Fault, point::fault},
@@ -22,7 +21,7 @@ use crate::{
         gate::{self, Gate, Halted, Stage, Verdict, halted},
         host_run::{HostRun, Order},
         job::Job,
-        line::Line,
+        line::{self, Line},
         turnstile::{Pass, Permit},
     },
     model::{
@@ -37,7 +36,7 @@ use crate::{
     transport::Connection,
     wire::{
         FromAgent, ToAgent,
-        message::{ATTEMPTS_MAX, Closed, Open, Vigil},
+        message::{ATTEMPTS_MAX, Closed, Open, Vigil, Witness},
     },
 };
 
@@ -79,6 +78,7 @@ pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halte
                 None => HostRun::new(Arc::clone(&job), Arc::clone(&host)),
             };
             let (line, hello) = agent.unzip();
+            let pings = line::pings(job.vigil().silence_ms);
             let session = Session {
                 job,
                 run,
@@ -96,6 +96,7 @@ pub async fn run(job: Arc<Job>, host: Arc<Host>, events: Events, mut halt: Halte
                 permit: None,
                 orders: VecDeque::new(),
                 streaming: None,
+                pings,
                 sent: HashSet::new(),
                 end: None,
             };
@@ -146,6 +147,8 @@ struct Session {
     returning: Option<Returning>,
     orders: VecDeque<Order>,
     streaming: Option<orders::Streaming>,
+    /// When to say that the controller is still there.
+    pings: Interval,
     sent: HashSet<Content>,
     end: Option<HostEnd>,
 }
@@ -155,6 +158,21 @@ impl Session {
         // Waiting for the head means that this host is on record before anything is done to it.
         let witness = self.events.head().await;
         fault!("run.opens");
+        if self.job.mode == Mode::Apply && witness.is_none() {
+            let (host, reason) = (self.run.whereabouts().0, gate::unrecorded(&self.halt));
+            self.end = Some(ending::not_started(&host, &self.events, Some(reason)).await);
+        } else {
+            self.go(witness, facts).await;
+        }
+        if let Some(line) = self.line {
+            line.goodbye().await;
+        }
+        self.connection.close().await;
+        self.end.expect("a state machine ends with HostEnded")
+    }
+
+    /// Goes through it to its end.
+    async fn go(&mut self, witness: Option<Witness>, facts: Option<Facts>) {
         if self.line.is_some() {
             let open = Open {
                 bid: self.job.bid(self.run.host()),
@@ -183,17 +201,11 @@ impl Session {
             let last = self.run.lost(fault);
             self.orders.extend(last);
         }
-        if let Some(line) = self.line {
-            line.goodbye().await;
-        }
-        self.connection.close().await;
-        self.end.expect("a state machine ends with HostEnded")
     }
 
     /// Works until the host is over, or the line is lost.
     async fn work(&mut self) -> Result<(), Fault> {
         let (mut was_halted, mut was_judged, mut verdict) = (false, false, self.halt.clone());
-        let mut pings = self.pings();
         loop {
             self.carry_out().await?;
             if self.run.is_over() && self.orders.is_empty() {
@@ -202,7 +214,7 @@ impl Session {
             let has_line = self.line.is_some();
             let awaits_verdict = was_halted && !was_judged;
             tokio::select! {
-                _ = pings.tick(), if has_line && self.job.mode == Mode::Apply => self.push(&ToAgent::Ping),
+                _ = self.pings.tick(), if has_line && self.job.mode == Mode::Apply => self.push(&ToAgent::Ping),
                 stepped = async { self.line.as_mut().expect("asked above").step().await }, if has_line => stepped?,
                 (pass, permit) = async { self.entering.as_mut().expect("asked above").await }, if self.entering.is_some() => {
                     self.entering = None;
@@ -266,11 +278,6 @@ impl Session {
     fn vigil(&self) -> Vigil {
         let vigil = self.job.vigil();
         Vigil { confirm_ms: vigil.confirm_ms.filter(|_| !self.run.is_serving()), ..vigil }
-    }
-
-    /// When to say that the controller is still there.
-    fn pings(&self) -> tokio::time::Interval {
-        tokio::time::interval(Duration::from_millis((self.job.vigil().silence_ms / 3).into()))
     }
 
     /// Does what the batch is told.

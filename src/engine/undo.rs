@@ -3,8 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
+
+use tokio::time::Interval;
 
 use crate::{
     base::{Fault, FaultKind},
@@ -14,7 +16,7 @@ use crate::{
         ending::{self, HostEnd},
         fleet::{self, RunEnd},
         gate::{self, Halted},
-        line::Line,
+        line::{self, Line},
         recover,
     },
     model::{
@@ -28,7 +30,7 @@ use crate::{
     transport::Settings,
     wire::{
         FromAgent, ToAgent,
-        message::{Closed, Open, PING_MS, TaskEnd, UndoRun, Vigil},
+        message::{Closed, Open, TaskEnd, UndoRun, Vigil, Witness},
     },
 };
 
@@ -90,8 +92,17 @@ async fn one(undoing: &Undoing, host: &Host, events: &Events, mut halt: Halted) 
         return end;
     }
     let (counts, deeds) = (Counts::default(), Vec::new());
-    let mut talk = Talk { undoing, host, events, halt, line, counts, deeds, halted: None };
-    let (outcome, fault) = match talk.undo().await {
+    // Waiting for the head means that this host is on record before anything is done to it.
+    let witness = events.head().await.filter(|_| undoing.mode == Mode::Apply);
+    if undoing.mode == Mode::Apply && witness.is_none() {
+        let end = ending::not_started(host, events, Some(gate::unrecorded(&halt))).await;
+        line.goodbye().await;
+        connection.close().await;
+        return end;
+    }
+    let pings = line::pings(Vigil::default().silence_ms);
+    let mut talk = Talk { undoing, host, events, halt, line, pings, counts, deeds, halted: None };
+    let (outcome, fault) = match talk.undo(witness).await {
         Ok(closed) => talk.judge(closed).await,
         Err(fault) => {
             (if undoing.mode == Mode::Plan { HostOutcome::Unreachable } else { HostOutcome::Unknown }, Some(fault))
@@ -111,6 +122,8 @@ struct Talk<'a> {
     events: &'a Events,
     halt: Halted,
     line: Line,
+    /// When to say that the controller is still there.
+    pings: Interval,
     counts: Counts,
     /// What the task at hand would do, where a plan tells it in pieces.
     deeds: Vec<DeedReport>,
@@ -119,15 +132,12 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    async fn undo(&mut self) -> Result<Closed, Fault> {
-        // Waiting for the head means that this host is on record before anything is done to it.
-        let witness = self.witness().await;
+    async fn undo(&mut self, witness: Option<Witness>) -> Result<Closed, Fault> {
         let Undoing { run, mode, operator, of, force_drift, .. } = self.undoing;
         let bid = Bid { run: run.clone(), operator: operator.clone(), reason: None, job: None };
         let open = Open { bid, mode: *mode, on_failure: OnFailure::Rollback, witness, vigil: Vigil::default() };
         let order = UndoRun { open, of: of.clone(), force_drift: *force_drift };
         self.line.push(&ToAgent::Undo(Box::new(order)));
-        let mut pings = tokio::time::interval(Duration::from_millis(PING_MS.into()));
         loop {
             while let Some(message) = self.line.next_message()? {
                 if let FromAgent::Closed(closed) = message {
@@ -137,18 +147,27 @@ impl Talk<'_> {
             }
             tokio::select! {
                 stepped = self.line.step() => stepped?,
-                _ = pings.tick() => self.line.push(&ToAgent::Ping),
-                reason = gate::halted(&mut self.halt), if self.halted.is_none() => {
-                    self.halted = Some(reason);
-                    self.line.push(&ToAgent::Stop);
-                    self.line.push(&ToAgent::Unwind);
-                }
+                _ = self.pings.tick() => self.line.push(&ToAgent::Ping),
+                reason = gate::halted(&mut self.halt), if self.halted.is_none() => self.back(reason),
             }
         }
     }
 
-    async fn witness(&mut self) -> Option<crate::wire::message::Witness> {
-        self.events.head().await.filter(|_| self.undoing.mode == Mode::Apply)
+    /// What was undone is put back.
+    fn back(&mut self, reason: Fault) {
+        self.halted = Some(reason);
+        self.line.push(&ToAgent::Stop);
+        self.line.push(&ToAgent::Unwind);
+    }
+
+    /// All is done. It becomes final when all of it is on record.
+    async fn close(&mut self) {
+        let witness = self.line.meanwhile(&mut self.pings, self.events.head()).await;
+        let witness = witness.filter(|_| self.undoing.mode == Mode::Apply);
+        if self.undoing.mode == Mode::Apply && witness.is_none() {
+            return self.back(gate::unrecorded(&self.halt));
+        }
+        self.line.push(&ToAgent::Close { witness });
     }
 
     async fn hear(&mut self, message: FromAgent) {
@@ -170,11 +189,7 @@ impl Talk<'_> {
                 self.tell(Event::DeedUndone { host, step, report: *report, how }).await;
             }
             FromAgent::Note(message) => self.tell(Event::Note { host: Some(host), message }).await,
-            // All that was done is on record before it becomes final.
-            FromAgent::Ready => {
-                let witness = self.witness().await;
-                self.line.push(&ToAgent::Close { witness });
-            }
+            FromAgent::Ready => self.close().await,
             _ => {}
         }
     }
@@ -226,7 +241,7 @@ impl Talk<'_> {
     }
 
     async fn tell(&mut self, event: Event) {
-        self.events.tell(event).await;
+        self.line.meanwhile(&mut self.pings, self.events.tell(event)).await;
     }
 
     fn label(&self, no: TaskNo) -> StepLabel {

@@ -14,7 +14,7 @@ use crate::{
         confirm,
         delegates::{Ask, Errand},
         ending::HostEnd,
-        gate::halted,
+        gate::{self, halted},
         host_run::Order,
     },
     model::{
@@ -23,7 +23,10 @@ use crate::{
         inventory::Host,
         state::Content,
     },
-    wire::{Piece, ToAgent, message::BlobChunk},
+    wire::{
+        Piece, ToAgent,
+        message::{BlobChunk, Witness},
+    },
 };
 
 /// Bytes that may wait to be written before more is made.
@@ -92,12 +95,10 @@ impl Session {
                     let _nobody_asks_any_more = self.gate.reached.send(self.run.host().clone());
                 }
                 Some(Order::Close) => {
-                    let witness = self.events.head().await;
+                    let events = self.events.clone();
+                    let witness = self.meanwhile(events.head()).await;
                     fault!("run.closes");
-                    self.push(&ToAgent::Close { witness: witness.filter(|_| self.job.mode == Mode::Apply) });
-                    if self.run.has_changed() {
-                        self.confirm(None);
-                    }
+                    self.close(witness);
                 }
                 Some(Order::Confirm(no)) => self.confirm(no),
                 Some(Order::Ahead(content)) => {
@@ -110,6 +111,18 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// What was done becomes final. What could not be recorded does not.
+    fn close(&mut self, witness: Option<Witness>) {
+        if self.job.mode == Mode::Apply && witness.is_none() {
+            let orders = self.run.interrupt(&gate::unrecorded(&self.halt));
+            return self.orders.extend(orders);
+        }
+        self.push(&ToAgent::Close { witness: witness.filter(|_| self.job.mode == Mode::Apply) });
+        if self.run.has_changed() {
+            self.confirm(None);
+        }
     }
 
     /// Has other hosts undo what they did for this one, one after the other.
@@ -154,7 +167,16 @@ impl Session {
                 self.end = Some(HostEnd { outcome: *outcome, counts: *counts, fault: fault.clone() });
             }
         }
-        self.events.tell_all(events).await;
+        let book = self.events.clone();
+        self.meanwhile(book.tell_all(events)).await;
+    }
+
+    /// Waits for something else. The agent hears meanwhile that its controller is there.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        match &mut self.line {
+            Some(line) => line.meanwhile(&mut self.pings, work).await,
+            None => work.await,
+        }
     }
 
     /// Sends the next piece of the content that is being streamed.
@@ -178,31 +200,19 @@ impl Session {
     async fn raw(&mut self, no: TaskNo, line: &str, timeout_s: u64) {
         let started = Instant::now();
         let limit = Duration::from_secs(timeout_s);
-        let mut pings = self.pings();
-        let result = {
-            let mut raw = std::pin::pin!(self.connection.raw(line, limit));
-            loop {
-                // The agent hears meanwhile that its controller is there.
-                let has_word = self.line.as_ref().is_some_and(|line| line.backlog() > 0);
-                tokio::select! {
-                    result = &mut raw => break result,
-                    reason = halted(&mut self.halt) => {
-                        let orders = self.run.hold();
-                        self.orders.extend(orders);
-                        break Err(reason);
-                    }
-                    _ = pings.tick() => {
-                        if let Some(line) = &mut self.line {
-                            line.push(&ToAgent::Ping);
-                        }
-                    }
-                    stepped = async { self.line.as_mut().expect("asked above").step().await }, if has_word => {
-                        if let Err(fault) = stepped {
-                            break Err(fault);
-                        }
-                    }
+        let raw = async {
+            tokio::select! {
+                result = self.connection.raw(line, limit) => result,
+                reason = halted(&mut self.halt) => {
+                    let orders = self.run.hold();
+                    self.orders.extend(orders);
+                    Err(reason)
                 }
             }
+        };
+        let result = match &mut self.line {
+            Some(agent) => agent.meanwhile(&mut self.pings, raw).await,
+            None => raw.await,
         };
         let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let orders = self.run.raw_ended(no, line, result, took_us);
