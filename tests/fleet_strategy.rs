@@ -131,6 +131,23 @@ fn what_stays_after_a_failure_is_confirmed() {
 
 #[test]
 #[ignore = "needs the fleet: tests/run"]
+fn an_agent_that_hangs_does_not_hold_the_others() {
+    let hosts = [host(Kind::Light), host(Kind::Light)];
+    let controller = Controller::of(&[&hosts[0], &hosts[1]]);
+    let path = controller.path("hangs.yml");
+    let text = "runbook: Hangs\nhosts: all\nstrategy: {batches: 1, max_failures: 2}\nsteps:\n\
+                - copy: {content: \"new\\n\", dest: /etc/motd}\n\
+                - shell: {cmd: \"{{ 'pkill -STOP -f [a]gent-' if host.name == params.bad else 'true' }}\"}\n  undo: \"true\"\n\
+                params: {bad: {type: string, required: true}}\n";
+    fs::write(&path, text).unwrap();
+    let said = controller.apply(&path, &["--set", &format!("bad={}", hosts[0].name)]).ended(9);
+    said.with("the agent has said nothing for 60 s").with("UNKNOWN");
+    let outcomes = outcomes(&controller);
+    assert_eq!((outcomes[&hosts[0].name], outcomes[&hosts[1].name]), (HostOutcome::Unknown, Succeeded));
+}
+
+#[test]
+#[ignore = "needs the fleet: tests/run"]
 fn it_may_go_on_after_a_failure() {
     let hosts = [host(Kind::Light)];
     let controller = Controller::of(&[&hosts[0]]);

@@ -9,12 +9,16 @@ use std::{
 };
 
 use crate::{
+    agent::voice::Pulse,
     target::process::Running,
     wire::{FrameReader, ToAgent, message::BlobChunk},
 };
 
 /// Bytes of contents that may wait to be taken in. Beyond that the pipe is left to fill, and the controller waits.
 const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How often the agent says that it is alive while it reads nothing.
+const PULSE: Duration = Duration::from_secs(1);
 
 /// How often someone who waits looks whether it is still worth it.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -39,12 +43,13 @@ struct Queue {
 }
 
 impl Inbox {
-    /// Listens to `pipe` until its end. A cancellation and the pipe's end reach `running` at once.
-    pub(super) fn listen(pipe: impl Read + Send + 'static, running: Running) -> Inbox {
+    /// Listens to `pipe` until its end. A cancellation and the pipe's end reach `running` at once; who asks whether the agent
+    /// is alive is answered by `pulse`.
+    pub(super) fn listen(pipe: impl Read + Send + 'static, running: Running, pulse: Pulse) -> Inbox {
         let inbox = Inbox::default();
         let own = inbox.clone();
         thread::spawn(move || {
-            let why = own.hear(pipe, &running);
+            let why = own.hear(pipe, &running, &pulse);
             running.lose();
             own.end(why);
         });
@@ -112,7 +117,7 @@ impl Inbox {
         }
     }
 
-    fn hear(&self, mut pipe: impl Read, running: &Running) -> String {
+    fn hear(&self, mut pipe: impl Read, running: &Running, pulse: &Pulse) -> String {
         let mut frames = FrameReader::default();
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -127,7 +132,7 @@ impl Inbox {
             }
             loop {
                 match frames.next_message() {
-                    Ok(Some(message)) => self.take_in(message, running),
+                    Ok(Some(message)) => self.take_in(message, running, pulse),
                     Ok(None) => break,
                     Err(fault) => return format!("the line to the controller is garbled: {fault}"),
                 }
@@ -135,18 +140,23 @@ impl Inbox {
         }
     }
 
-    fn take_in(&self, message: ToAgent, running: &Running) {
+    fn take_in(&self, message: ToAgent, running: &Running, pulse: &Pulse) {
         match &message {
             ToAgent::Open(_) | ToAgent::Undo(_) => running.resume(),
             ToAgent::Cancel => running.cancel(),
             ToAgent::Stop => running.stop(),
-            ToAgent::Ping => return,
+            ToAgent::Ping => return pulse(),
             _ => {}
         }
         let mut queue = self.queue();
+        let mut since = Instant::now();
         while queue.content_bytes > WAITING_BYTES_MAX {
             // It is the agent that lets the controller wait.
             running.hear();
+            if since.elapsed() >= PULSE {
+                since = Instant::now();
+                pulse();
+            }
             queue = self.0.taken.wait_timeout(queue, GLANCE).unwrap_or_else(PoisonError::into_inner).0;
         }
         if queue.ended.is_some() {

@@ -32,11 +32,15 @@ use crate::{
 };
 
 /// Speaks with a controller until it hangs up. What an apply has done until then is undone before this returns.
-pub fn serve(reader: impl Read + Send + 'static, writer: impl Write, machine: &Machine) -> std::io::Result<()> {
+pub fn serve(
+    reader: impl Read + Send + 'static,
+    writer: impl Write + Send + 'static,
+    machine: &Machine,
+) -> std::io::Result<()> {
     let running = machine.probe.running().clone();
     let mut voice = Voice::begin(writer, running.clone());
     voice.say(FromAgent::Hello(Box::new(hello(machine))));
-    let inbox = Inbox::listen(reader, running);
+    let inbox = Inbox::listen(reader, running, voice.pulse());
     while let Ok(message) = hear(&inbox, &mut voice) {
         match message {
             ToAgent::Open(open) => Run::begin(machine, &inbox, &mut voice, open),

@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -36,10 +37,15 @@ const WAITING_BYTES: usize = 16 * 1024;
 ///
 /// What is said in quick succession goes into the pipe together: each write costs both sides a packet.
 pub(super) struct Voice<W> {
+    throat: Arc<Mutex<Throat<W>>>,
+    since: Instant,
+}
+
+/// What goes into the pipe, one message after the other.
+struct Throat<W> {
     pipe: W,
     frames: FrameWriter<FromAgent>,
     waiting: Vec<u8>,
-    since: Instant,
     running: Running,
     silent: bool,
 }
@@ -48,22 +54,53 @@ impl<W: Write> Voice<W> {
     /// Clears its throat.
     pub(super) fn begin(pipe: W, running: Running) -> Self {
         let waiting = HELLO_MAGIC.to_vec();
-        Voice { pipe, frames: FrameWriter::default(), waiting, since: Instant::now(), running, silent: false }
+        let throat = Throat { pipe, frames: FrameWriter::default(), waiting, running, silent: false };
+        Voice { throat: Arc::new(Mutex::new(throat)), since: Instant::now() }
     }
 
     /// Says something, soon. Where the pipe is broken, the controller counts as lost.
     pub(super) fn say(&mut self, message: FromAgent) {
-        if self.waiting.is_empty() {
-            self.since = Instant::now();
+        let message = fit(message);
+        let Voice { throat, since } = self;
+        let mut throat = throat.lock().unwrap_or_else(PoisonError::into_inner);
+        if throat.waiting.is_empty() {
+            *since = Instant::now();
         }
-        self.frames.push(&fit(message), &mut self.waiting);
-        if self.waiting.len() >= WAITING_BYTES || self.since.elapsed() >= WAITING {
-            self.finish();
+        throat.push(&message);
+        if throat.waiting.len() >= WAITING_BYTES || since.elapsed() >= WAITING {
+            throat.finish();
         }
     }
 
     /// Says what waits: before anything slow, and before listening.
     pub(super) fn finish(&mut self) {
+        self.throat.lock().unwrap_or_else(PoisonError::into_inner).finish();
+    }
+
+    /// What another thread says to be alive. Where something else is being said just then, that is enough.
+    pub(super) fn pulse(&self) -> Pulse
+    where
+        W: Send + 'static,
+    {
+        let throat = Arc::clone(&self.throat);
+        Box::new(move || {
+            if let Ok(mut throat) = throat.try_lock() {
+                throat.push(&FromAgent::Alive);
+                throat.finish();
+            }
+        })
+    }
+}
+
+/// Says that the agent is alive.
+pub(super) type Pulse = Box<dyn Fn() + Send>;
+
+impl<W: Write> Throat<W> {
+    fn push(&mut self, message: &FromAgent) {
+        self.frames.push(message, &mut self.waiting);
+    }
+
+    fn finish(&mut self) {
         let mut broken = || self.pipe.write_all(&self.waiting).and_then(|()| self.pipe.flush()).is_err();
         if !self.silent && !self.waiting.is_empty() && broken() {
             self.silent = true;

@@ -222,6 +222,7 @@ impl HostRun {
             FromAgent::Note(message) => self.tell(Event::Note { host: Some(self.host.name.clone()), message }),
             FromAgent::Hello(_)
             | FromAgent::Witnesses(_)
+            | FromAgent::Alive
             | FromAgent::Ready
             | FromAgent::Held
             | FromAgent::Token { .. } => {}

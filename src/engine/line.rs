@@ -19,6 +19,10 @@ use crate::{
 /// How long an agent may take to end after its run is closed.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// An agent that has answered no ping for so long hangs. Contents on a slow line go before a ping; the transport has given up
+/// by then where nothing moves at all.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
 const READ_BYTES: usize = 64 * 1024;
 
 /// A line to an agent.
@@ -28,6 +32,8 @@ pub(super) struct Line {
     writer: FrameWriter<ToAgent>,
     out: Outgoing,
     buffer: Vec<u8>,
+    /// Pings since something was heard.
+    unanswered: u32,
 }
 
 /// What is to be written.
@@ -63,6 +69,7 @@ impl Line {
             writer: FrameWriter::default(),
             out: Outgoing::default(),
             buffer: vec![0; READ_BYTES],
+            unanswered: 0,
         }
     }
 
@@ -128,7 +135,19 @@ impl Line {
         if count == 0 {
             return Err(lost("the agent ended, or the line to it was cut"));
         }
+        self.unanswered = 0;
         self.reader.feed(&self.buffer[..count]);
+        Ok(())
+    }
+
+    /// Says that the controller is there, and finds out whether the agent is. To be called while the line is read.
+    pub(super) fn ping(&mut self, pings: &Interval) -> Result<(), Fault> {
+        if pings.period() * self.unanswered >= ANSWER_TIMEOUT {
+            let silence_s = ANSWER_TIMEOUT.as_secs();
+            return Err(lost(&format!("the agent has said nothing for {silence_s} s: it hangs")));
+        }
+        self.unanswered += 1;
+        self.push(&ToAgent::Ping);
         Ok(())
     }
 

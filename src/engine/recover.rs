@@ -6,6 +6,8 @@ use std::{
     time::Instant,
 };
 
+use tokio::time::Interval;
+
 use crate::{
     base::{Fault, FaultKind},
     engine::{
@@ -13,7 +15,7 @@ use crate::{
         contact::{self, Contact},
         ending::{self, HostEnd},
         fleet::{self, RunEnd},
-        line::Line,
+        line::{self, Line},
     },
     model::{
         event::{Counts, Event, HostOutcome, RunOpened, StepLabel, Undone},
@@ -24,7 +26,7 @@ use crate::{
     transport::Settings,
     wire::{
         FromAgent, ToAgent,
-        message::{ATTEMPTS_MAX, Closed, Settle},
+        message::{ATTEMPTS_MAX, Closed, Settle, Vigil},
     },
 };
 
@@ -70,7 +72,8 @@ async fn one(recovery: &Recovery, host: &Host, events: &Events) -> HostEnd {
         Err(fault) => return ending::unreachable(host, events, fault).await,
     };
     let user = hello.facts.user.clone();
-    let mut talk = Talk { recovery, host, user, events, line, counts: Counts::default() };
+    let pings = line::pings(Vigil::default().silence_ms);
+    let mut talk = Talk { recovery, host, user, events, line, pings, counts: Counts::default() };
     let (outcome, fault) = match hello.open_run.as_ref().and_then(|open| talk.refusal(open)) {
         Some(fault) => (HostOutcome::NeedsRecovery, Some(fault)),
         // Also where no run was found: what keeps one from being found is told then.
@@ -91,6 +94,7 @@ struct Talk<'a> {
     user: String,
     events: &'a Events,
     line: Line,
+    pings: Interval,
     counts: Counts,
 }
 
@@ -191,7 +195,10 @@ impl Talk<'_> {
                 _ => {}
             }
         }
-        self.line.step().await?;
+        tokio::select! {
+            stepped = self.line.step() => stepped?,
+            _ = self.pings.tick() => self.line.ping(&self.pings)?,
+        }
         Ok(None)
     }
 

@@ -214,7 +214,7 @@ impl Session {
             let has_line = self.line.is_some();
             let awaits_verdict = was_halted && !was_judged;
             tokio::select! {
-                _ = self.pings.tick(), if has_line && self.job.mode == Mode::Apply => self.push(&ToAgent::Ping),
+                _ = self.pings.tick(), if has_line => self.line.as_mut().expect("asked above").ping(&self.pings)?,
                 stepped = async { self.line.as_mut().expect("asked above").step().await }, if has_line => stepped?,
                 (pass, permit) = async { self.entering.as_mut().expect("asked above").await }, if self.entering.is_some() => {
                     self.entering = None;

@@ -147,7 +147,7 @@ impl Talk<'_> {
             }
             tokio::select! {
                 stepped = self.line.step() => stepped?,
-                _ = self.pings.tick() => self.line.push(&ToAgent::Ping),
+                _ = self.pings.tick() => self.line.ping(&self.pings)?,
                 reason = gate::halted(&mut self.halt), if self.halted.is_none() => self.back(reason),
             }
         }

@@ -72,7 +72,7 @@ pub enum ToAgent {
     Stop,
     /// What a stopped run has done stays, when it is confirmed where that is asked for. Answered by `Closed`.
     Keep,
-    /// The controller is still there. Said every [`PING_MS`] at least; not answered.
+    /// The controller is still there. Said every [`PING_MS`] at least; answered by `Alive`, whatever the agent is at.
     Ping,
     /// A run on this host that another agent holds is confirmed with its token. Answered by `Closed` when it is settled, or
     /// when it goes on behind a step.
@@ -230,6 +230,8 @@ pub enum FromAgent {
     Ended(Box<TaskEnd>),
     /// A block has ended: whole, or rescued.
     BlockEnded,
+    /// The agent is still there.
+    Alive,
     /// A deed was undone, or could not be.
     Undone {
         /// The task that had done it.
