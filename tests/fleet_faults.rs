@@ -220,6 +220,27 @@ fn the_end_of_a_session_and_of_all_its_processes_is_survived() {
     until("it has ended", Duration::from_secs(30), || !runs(&host, "agent-"));
 }
 
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn what_an_agent_runs_leaves_the_session_with_it() {
+    let host = host(Kind::Hardened);
+    host.sh("echo old >/etc/app.conf");
+    let controller = Controller::of(&[&host]);
+    let steps = SLOW.replace("sleep 8", "sleep 60");
+    let runbook = runbook(&controller, "Slow", "confirm_within: 20s", &steps);
+    let run = controller.start("apply", runbook, &["--yes"]);
+    let is_in = |scope: &str| {
+        host.sh("cat /proc/$(pgrep -f '[s]leep 60' | tail -n 1)/cgroup 2>/dev/null || true").contains(scope)
+    };
+    until("the command runs", Duration::from_secs(60), || is_in("session-"));
+    host.cut();
+    // Its session does not end: nobody has hung up.
+    until("the command has left the session", Duration::from_secs(30), || is_in("rollbook-"));
+    host.heal();
+    run.kill();
+    is_put_back(&host);
+}
+
 /// The host's agent knows that nobody is there any more.
 fn is_alone(host: &Host) {
     until("the agent is alone", Duration::from_secs(30), || {

@@ -241,10 +241,11 @@ impl<'a, W: Write> Run<'a, W> {
         }
         loop {
             match self.await_confirmation(&switch) {
-                Err(_) if self.machine.probe.running().is_held() => match self.hold() {
-                    End::Back(why) => return Err(why),
-                    _ => {}
-                },
+                Err(_) if self.machine.probe.running().is_held() => {
+                    if let End::Back(why) = self.hold() {
+                        return Err(why);
+                    }
+                }
                 confirmed => return confirmed,
             }
         }
