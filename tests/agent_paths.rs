@@ -248,6 +248,24 @@ fn one_run_holds_a_host_and_an_open_one_bars_the_next() {
 }
 
 #[test]
+fn a_full_disk_keeps_nobody_from_taking_a_run_up() {
+    let mut machine = Machine::new();
+    let state = machine.file(b"x", 0o600);
+    let mut first = machine.begin(1);
+    let deed = machine.change("/file", state);
+    machine.apply(&mut first, &[deed]);
+    let run = first.run().clone();
+    drop(first);
+    // A new note finds no space.
+    std::os::unix::fs::symlink("/dev/full", machine.folder.path().join("store/holder.new")).unwrap();
+    let mut taken = machine.store().take_up(None).unwrap().unwrap();
+    assert_eq!(machine.store().unsettled().unwrap().unwrap().run(), &run, "the note is whole");
+    machine.undo(&taken);
+    taken.close(&machine.probe, HostOutcome::RolledBack, None).unwrap();
+    assert_eq!(machine.store().outcome(&run).unwrap(), Some(HostOutcome::RolledBack));
+}
+
+#[test]
 fn a_torn_tail_is_cut_off_and_the_rest_is_believed() {
     let mut machine = Machine::new();
     let state = machine.file(b"x", 0o600);

@@ -6,7 +6,7 @@
 use std::{
     fs,
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -128,7 +128,12 @@ fn noted(store: &Path) -> Option<Note> {
 
 impl Note {
     fn write(&self, store: &Path) -> io::Result<()> {
-        replace(&note_path(store), &serde_json::to_vec(self).expect("plain data"))
+        let (path, bytes) = (note_path(store), serde_json::to_vec(self).expect("plain data"));
+        match replace(&path, &bytes) {
+            // A full disk keeps nobody from going back: the old note has a place.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => overwrite(&path, bytes),
+            written => written,
+        }
     }
 
     fn told(self) -> OpenRun {
@@ -146,6 +151,14 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(bytes)?;
     fs::rename(&new, path)
+}
+
+/// The same, in the place that the file has. It is so short that no reader sees a part of it.
+fn overwrite(path: &Path, mut bytes: Vec<u8>) -> io::Result<()> {
+    let file = fs::OpenOptions::new().write(true).open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    bytes.resize(length.max(bytes.len()), b' ');
+    file.write_all_at(&bytes, 0)
 }
 
 /// Puts a file into the store, whole and on the disk, or not at all.
