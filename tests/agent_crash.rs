@@ -262,7 +262,7 @@ fn a_command_whose_agent_was_killed_is_ended_before_it_is_undone() {
     await_file("made");
     agent.kill();
     let mut agent = start(&host);
-    agent.controller.tell(&ToAgent::Recover(Settle::Back));
+    agent.controller.tell(&ToAgent::Recover { run: None, how: Settle::Back });
     await_file("undoing");
     agent.kill();
     host.write("mended", "");
@@ -441,7 +441,7 @@ fn attempts_that_do_not_come_to_an_end_are_counted_too() {
         let mut agent = start(&host);
         let stand = agent.controller.hello.open_run.as_ref().map(|open| open.stand);
         assert_eq!(stand, Some(Stand::CutOff { attempts: attempt }));
-        agent.controller.tell(&ToAgent::Recover(Settle::Back));
+        agent.controller.tell(&ToAgent::Recover { run: None, how: Settle::Back });
         agent.child.wait().unwrap();
     }
     let mut agent = start(&host);

@@ -51,7 +51,7 @@ fn is_left_alone(host: &Host, told: &Told) {
 }
 
 fn recover(controller: &mut Controller) -> Told {
-    controller.tell(&ToAgent::Recover(Settle::Back));
+    controller.tell(&ToAgent::Recover { run: None, how: Settle::Back });
     controller.listen()
 }
 

@@ -349,7 +349,7 @@ fn nothing_is_left_to_start_at_boot_where_nothing_is_open() {
             true => fs::rename(runs.join(run.as_str()), open(&run)).unwrap(),
             false => fs::create_dir(open(&bid(3, "ann").run)).unwrap(),
         }
-        assert!(store.take_up().unwrap().is_none());
+        assert!(store.take_up(None).unwrap().is_none());
         store.forget_boot().unwrap();
         assert!(!entry.exists(), "begun: {begun}");
     }
