@@ -174,6 +174,13 @@ _console() { # NAME COMMAND...
   exec lxc-attach -P $INSIDE/lxc -n "$name" --clear-env -v PATH=/usr/sbin:/usr/bin:/sbin:/bin -v HOME=/root -- "$@"
 }
 
+# Read out here: a host's own clock begins anew at each boot, so that all of them would begin in its first second.
+_boot_time() { # NAME
+  local pid
+  pid=$(lxc-info -P $INSIDE/lxc -n "$1" -pH)
+  cut -d ' ' -f 22 "/proc/$pid/stat"
+}
+
 _list() {
   local dir name kind address base
   for dir in $(find $INSIDE/hosts -mindepth 2 -maxdepth 2 -name meta -printf '%h\n' | sort -V); do

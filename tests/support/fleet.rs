@@ -214,9 +214,9 @@ impl Host {
         !said.status.success() && String::from_utf8_lossy(&said.stderr).contains("timed out")
     }
 
-    /// When this boot of it began, in the kernel's ticks.
+    /// When this boot of it began, in the kernel's ticks since this machine's own boot.
     pub(crate) fn boot(&self) -> String {
-        self.sh("cut -d ' ' -f 22 /proc/1/stat")
+        self.fleet.run(&["boot-time", &self.name])
     }
 
     /// All that stands below a folder of its disk, looked at from outside.
