@@ -110,10 +110,11 @@ const COMPLAINTS: &[(&str, Complaint)] = &[
     ("Connection refused", Complaint::Refused),
     ("No route to host", Complaint::Refused),
     ("Network is unreachable", Complaint::Refused),
-    ("not responding", Complaint::Broken),
-    ("Broken pipe", Complaint::Broken),
+    // Before the words for why: nobody has logged in yet, however the line ended.
     ("kex_exchange_identification:", Complaint::HungUp),
     ("banner exchange:", Complaint::HungUp),
+    ("not responding", Complaint::Broken),
+    ("Broken pipe", Complaint::Broken),
     ("Connection closed by", Complaint::HungUp),
     ("Connection reset by", Complaint::HungUp),
     ("Bad configuration option", Complaint::Configuration),
@@ -178,4 +179,20 @@ fn with_words(mut fault: Fault, words: &str) -> Fault {
     let told: Vec<&str> = lines.collect();
     fault.causes.extend(Some(told.join(" ")).filter(|text| !text.is_empty()));
     fault
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_hangs_up_before_the_login_is_tried_again() {
+        let ending = Ending { code: Some(OWN_ERROR), ..Default::default() };
+        let of = |words| complaint(ending, words);
+        // A bastion turned the jump away.
+        assert_eq!(of("banner exchange: Connection to UNKNOWN port 65535: Broken pipe"), Some(Complaint::HungUp));
+        assert_eq!(of("kex_exchange_identification: write: Broken pipe"), Some(Complaint::HungUp));
+        assert_eq!(of("Connection timed out during banner exchange"), Some(Complaint::Silent));
+        assert_eq!(of("client_loop: send disconnect: Broken pipe"), Some(Complaint::Broken));
+    }
 }
