@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn a_lost_controller_ends_a_command_and_not_what_brings_a_resource_about() {
         let running = Running::default();
-        running.set_grace(Duration::from_millis(200));
+        running.set_grace(Duration::from_secs(2));
         running.lose();
         assert!(run(&sh("true"), &running).unwrap().succeeded(), "it may go on for a while");
         assert_eq!(run(&sh("sleep 60"), &running).unwrap().signal, Some(15));
