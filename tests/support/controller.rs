@@ -17,8 +17,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Host, Kind, until};
 
-/// How long a run may take.
-const LIMIT: Duration = Duration::from_secs(120);
+/// How long a run may take: one that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// A controller with a record, a home and an inventory of its own, in the network of its hosts.
 pub(crate) struct Controller<'a> {
