@@ -4,18 +4,18 @@
 
 mod support;
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use rollbook::model::event::{Event, HostOutcome, Stamped};
-use support::{Controller, Host, Kind, host};
+use support::{Controller, Host, Kind, host, until};
 
-/// The bad host fails at the second step, after all hosts have had time to be at work.
+/// The bad host fails at the second step, after all hosts have had time to be at work, and when it is let go.
 fn runbook(controller: &Controller<'_>, strategy: &str, bad: &str) -> std::path::PathBuf {
     let path = controller.path("strategy.yml");
     let text = format!(
         "runbook: In batches\nhosts: all\nstrategy:\n{strategy}\nsteps:\n\
          - copy: {{content: \"new\\n\", dest: /etc/motd}}\n\
-         - shell: {{cmd: \"sleep {{{{ 1 if host.name == '{bad}' else 0 }}}}; test {{{{ host.name }}}} != '{bad}'\"}}\n  undo: \"true\"\n"
+         - shell: {{cmd: \"test {{{{ host.name }}}} != '{bad}' || {{ until [ -e /srv/go ]; do sleep 0.1; done; sleep 1; false; }}\"}}\n  undo: \"true\"\n  timeout: 120s\n"
     );
     fs::write(&path, text).unwrap();
     path
@@ -35,12 +35,23 @@ fn motd(host: &Host) -> String {
 
 /// Applies with a strategy on three hosts of which one fails; how each ended, and whose file is new.
 fn apply(strategy: &str, bad: usize, code: i32) -> (Vec<HostOutcome>, Vec<bool>, String) {
+    apply_beside(&[], strategy, bad, code)
+}
+
+/// The same; the one fails when these others have a new file.
+fn apply_beside(mates: &[usize], strategy: &str, bad: usize, code: i32) -> (Vec<HostOutcome>, Vec<bool>, String) {
     let hosts = [host(Kind::Light), host(Kind::Light), host(Kind::Light)];
     // In the order of the inventory.
     let controller = Controller::of(&[&hosts[0], &hosts[1], &hosts[2]]);
     let before: Vec<String> = hosts.iter().map(motd).collect();
-    let bad = hosts.get(bad).map_or("none", |host| host.name.as_str());
-    let said = controller.apply(runbook(&controller, strategy, bad), &[]).ended(code);
+    let bad = hosts.get(bad);
+    let name = bad.map_or("none", |host| host.name.as_str());
+    let run = controller.start("apply", runbook(&controller, strategy, name), &["--yes"]);
+    until("the others are at work", Duration::from_secs(60), || {
+        mates.iter().all(|mate| motd(&hosts[*mate]) == "new\n")
+    });
+    bad.inspect(|host| fs::write(host.outside("/srv/go"), "").unwrap());
+    let said = run.wait().ended(code);
     let outcomes = outcomes(&controller);
     let new = hosts.iter().zip(&before).map(|(host, before)| {
         let now = motd(host);
@@ -72,7 +83,7 @@ fn without_batches_everyone_has_a_turn() {
 #[test]
 #[ignore = "needs the fleet: tests/run"]
 fn a_batch_goes_back_together() {
-    let (outcomes, new, _) = apply("  batches: [1, 2]\n  rollback: batch", 2, 9);
+    let (outcomes, new, _) = apply_beside(&[1], "  batches: [1, 2]\n  rollback: batch", 2, 9);
     assert_eq!(outcomes, [Succeeded, RolledBack, RolledBack]);
     assert_eq!(new, [true, false, false]);
 }
@@ -209,9 +220,9 @@ fn a_throttled_step_is_done_by_so_many_at_once() {
     let hosts = [host(Kind::Light), host(Kind::Light), host(Kind::Light)];
     let controller = Controller::of(&[&hosts[0], &hosts[1], &hosts[2]]);
     let path = controller.path("turns.yml");
-    let step = "{shell: {cmd: sleep 0.3}, undo: \"true\", throttle: LIMIT}\n";
-    let most = |limit: &str| {
-        fs::write(&path, format!("runbook: In turns\nhosts: all\nsteps:\n- {}", step.replace("LIMIT", limit))).unwrap();
+    let most = |limit: u32, sleep_s: f32| {
+        let step = format!("{{shell: {{cmd: sleep {sleep_s}}}, undo: \"true\", throttle: {limit}}}");
+        fs::write(&path, format!("runbook: In turns\nhosts: all\nsteps:\n- {step}\n")).unwrap();
         let said = controller.apply(&path, &["--json"]).ended(0).0;
         let (mut at_work, mut most) = (0, 0);
         for line in said.lines() {
@@ -221,6 +232,6 @@ fn a_throttled_step_is_done_by_so_many_at_once() {
         }
         most
     };
-    assert_eq!(most("1"), 1);
-    assert!(most("3") > 1, "without need they do not wait for each other");
+    assert_eq!(most(1, 0.3), 1);
+    assert!(most(3, 5.0) > 1, "without need they do not wait for each other");
 }
