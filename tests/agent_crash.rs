@@ -96,10 +96,24 @@ fn steps(controller: &mut Controller) {
     controller.task("copy", json!({"dest": "/srv/current", "content": "a file now"}));
 }
 
+/// How long a run takes here that nobody disturbs; some milliseconds at least.
+fn time_of_a_run() -> Duration {
+    let host = lived_in();
+    let mut agent = start(&host);
+    let began = Instant::now();
+    agent.controller.open(Mode::Apply, 1);
+    steps(&mut agent.controller);
+    assert_eq!(agent.controller.close().closed().outcome, HostOutcome::Succeeded);
+    let took = began.elapsed();
+    agent.end();
+    took.max(Duration::from_millis(40))
+}
+
 #[test]
 fn a_run_killed_at_any_time_is_settled_by_the_next_agent() {
     let seed = u64::from(std::process::id());
     let (mut cut_off, mut before_anything, mut after_all) = (0, 0, 0);
+    let step_us = u64::try_from(time_of_a_run().as_micros()).unwrap() / 40;
     for round in 0..40 {
         let host = lived_in();
         let before = seen(&host);
@@ -107,7 +121,8 @@ fn a_run_killed_at_any_time_is_settled_by_the_next_agent() {
         first.controller.open(Mode::Apply, 1);
         steps(&mut first.controller);
         // Spread over the time that the run takes, with some chance in it.
-        let pause = (seed.wrapping_mul(6_364_136_223_846_793_005).rotate_left(round)) % 1000 + u64::from(round) * 1000;
+        let chance = seed.wrapping_mul(6_364_136_223_846_793_005).rotate_left(round) % step_us;
+        let pause = chance + u64::from(round) * step_us;
         std::thread::sleep(Duration::from_micros(pause));
         first.kill();
         let mut second = start(&host);

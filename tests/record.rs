@@ -9,6 +9,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::mpsc,
     time::Duration,
 };
 
@@ -450,17 +451,25 @@ fn what_is_acknowledged_survives_kill() {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (says, is_at_work) = mpsc::channel();
         let killer = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(150 + 70 * round));
+            is_at_work.recv_timeout(Duration::from_secs(60)).expect("it gets to work");
+            std::thread::sleep(Duration::from_millis(70 * round));
             child.kill().unwrap();
             child.wait().unwrap()
         });
+        let mut told_now = 0;
         for line in lines.map_while(Result::ok) {
             let Some((_, told)) = line.split_once("acknowledged ") else { continue };
+            told_now += 1;
+            if told_now == 12 {
+                says.send(()).unwrap();
+            }
             // The last line may be cut: it was not wholly told.
             let Some((seq, hash)) = told.split_once(' ') else { continue };
             acknowledged.extend(hash.parse().ok().map(|hash| (seq.parse().unwrap(), hash)));
         }
+        drop(says);
         assert!(!killer.join().unwrap().success(), "the child was killed, and did not end by itself");
         let store = Store::open_read_only(&path).unwrap();
         let verdict = store.verify().unwrap();
