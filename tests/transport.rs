@@ -103,7 +103,8 @@ fn many_hosts_are_served_at_once() {
 async fn hosts_that_are_turned_away_come_back() {
     let sshd = Sshd::start("MaxStartups 2:60:4\nLogLevel DEBUG1");
     for kind in [Transport::Ssh2, Transport::Openssh] {
-        let (host, settings) = (Arc::new(sshd.as_host(kind)), settings());
+        let settings = Settings { connect_timeout: Duration::from_secs(120), ..settings() };
+        let host = Arc::new(sshd.as_host(kind));
         let mut hosts = JoinSet::new();
         for _ in 0..24 {
             let (host, settings) = (Arc::clone(&host), settings.clone());
@@ -145,7 +146,9 @@ async fn no_answer_is_left_lying() {
     for number in 0..12 {
         let sshd = Arc::clone(&sshd);
         lines.spawn(async move {
-            let mut connection = transport::connect(&sshd.as_host(Transport::Ssh2), &settings()).await.unwrap();
+            // A keepalive comes after twenty seconds then.
+            let settings = Settings { silence_timeout: Duration::from_secs(60), ..settings() };
+            let mut connection = transport::connect(&sshd.as_host(Transport::Ssh2), &settings).await.unwrap();
             let mut pipe = connection.agent(&Become::No).await.unwrap();
             let (mut ask, mut heard) = (FrameWriter::default(), FrameReader::<FromAgent>::default());
             let (mut buffer, mut answers) = (vec![0; 4096], 0);
@@ -172,8 +175,7 @@ async fn no_answer_is_left_lying() {
                     tokio::task::yield_now().await;
                 }
                 while answers < asked {
-                    // A keepalive comes after ten seconds.
-                    let read = tokio::time::timeout(Duration::from_secs(8), pipe.reader.read(&mut buffer)).await;
+                    let read = tokio::time::timeout(Duration::from_secs(18), pipe.reader.read(&mut buffer)).await;
                     let count =
                         read.unwrap_or_else(|_| panic!("line {number}: no answer to question {asked}")).unwrap();
                     heard.feed(&buffer[..count]);
@@ -240,7 +242,7 @@ async fn a_login_that_runs_nothing_is_told() {
         ("/bin/true", 30, "ends each command without a word"),
         ("/bin/sh -c \"echo This account is not available >&2; exit 1\"", 30, "This account is not available"),
         ("/bin/sh -c \"kill -9 $$\"", 30, "could not be started ("),
-        ("/bin/sleep 60", 6, "nothing answered within 6 s"),
+        ("/bin/sleep 60", 15, "nothing answered within 15 s"),
     ] {
         let sshd = Sshd::start(&format!("ForceCommand {forced}"));
         for kind in [Transport::Ssh2, Transport::Openssh] {

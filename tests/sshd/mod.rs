@@ -49,11 +49,10 @@ impl Sshd {
         keys.iter().for_each(|kind| generate(&at(&format!("host_{kind}")), kind, ""));
         generate(&at("id_ed25519"), "ed25519", "");
         fs::copy(at("id_ed25519.pub"), at("authorized_keys")).unwrap();
-        let port = free_port();
         let mut text = prepare(folder.path()) + "\n";
         keys.iter().for_each(|kind| text.push_str(&format!("HostKey {}\n", at(&format!("host_{kind}")).display())));
         text.push_str(&format!(
-            "ListenAddress 127.0.0.1\nPort {port}\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
+            "ListenAddress 127.0.0.1\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
              AuthorizedKeysFile {0}/authorized_keys\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
              SetEnv HOME={0}/home\nPrintMotd no\n",
             folder.path().display()
@@ -63,20 +62,22 @@ impl Sshd {
             text.push_str("MaxStartups 200\n");
         }
         fs::write(at("sshd_config"), text).unwrap();
-        let child = spawn(folder.path());
-        let sshd = Sshd { folder, child, port };
+        let port = free_port();
+        let mut sshd = Sshd { child: spawn(folder.path(), port), folder, port };
         sshd.wait_until_it_listens();
-        fs::write(sshd.known_hosts(), format!("[127.0.0.1]:{port} {}\n", sshd.host_key(keys[0]))).unwrap();
+        fs::write(sshd.known_hosts(), format!("[127.0.0.1]:{} {}\n", sshd.port, sshd.host_key(keys[0]))).unwrap();
         sshd
     }
 
-    fn wait_until_it_listens(&self) {
+    fn wait_until_it_listens(&mut self) {
         let until = Instant::now() + START_TIMEOUT;
-        loop {
-            if greets(SocketAddr::from(([127, 0, 0, 1], self.port))) {
-                return;
-            }
+        // Another that took the port meanwhile may greet, too.
+        while !self.log().contains("Server listening on") || !greets(SocketAddr::from(([127, 0, 0, 1], self.port))) {
             assert!(Instant::now() < until, "sshd does not listen: {}", self.log());
+            if self.child.try_wait().unwrap().is_some() && self.log().contains("Address already in use") {
+                self.port = free_port();
+                self.child = spawn(self.folder.path(), self.port);
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -170,7 +171,7 @@ pub fn generate(file: &Path, kind: &str, passphrase: &str) {
     assert!(command.status().unwrap().success(), "ssh-keygen failed");
 }
 
-fn spawn(folder: &Path) -> Child {
+fn spawn(folder: &Path, port: u16) -> Child {
     if rustix::process::geteuid().is_root() {
         // Where sshd locks itself in before the login; the system's package would have made it.
         fs::create_dir_all("/run/sshd").unwrap();
@@ -178,7 +179,7 @@ fn spawn(folder: &Path) -> Child {
     }
     let log = fs::File::create(folder.join("log")).unwrap();
     Command::new("/usr/sbin/sshd")
-        .args(["-D", "-e", "-f"])
+        .args(["-D", "-e", "-p", &port.to_string(), "-f"])
         .arg(folder.join("sshd_config"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
