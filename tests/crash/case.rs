@@ -18,6 +18,7 @@ use crate::{
     judge::{Judge, Reference, Standing},
     scenario::{Ending, Scenario},
     syscall,
+    tree::Tree,
 };
 
 /// What happens at a point.
@@ -333,8 +334,33 @@ fn plans(trace: &[String]) -> impl Iterator<Item = Plan> {
     })
 }
 
-/// Plays a scenario once without a fault, and once with a stop after each task.
+/// Plays a scenario without a fault, and once with a stop after each task.
 pub(crate) fn reference(ground: &Ground, scenario: &'static Scenario) -> Reference {
+    // What arrives together is synced together, so that a run that was held up passes more points than others will: the
+    // shortest way of three.
+    let mut plays: Vec<_> = (0..3).map(|_| undisturbed_play(ground, scenario)).collect();
+    plays.sort_by_key(|play| play.trace.len());
+    let Play { before, trace, last } = plays.swap_remove(0);
+    let host = ground.host(scenario);
+    let agent = host.start(scenario, Some("agent.task_ended:0:stop"));
+    agent.send(scenario.lines(&host).0);
+    let mut moments = vec![before];
+    while agent.wait() == Fate::Stopped {
+        moments.push(host.tree());
+        agent.signal(Signal::CONT);
+    }
+    moments.push(last);
+    Reference { moments, trace }
+}
+
+/// The host before and after a play, and the points that were passed.
+struct Play {
+    before: Tree,
+    trace: Vec<String>,
+    last: Tree,
+}
+
+fn undisturbed_play(ground: &Ground, scenario: &'static Scenario) -> Play {
     let host = ground.host(scenario);
     let before = host.tree();
     let agent = host.start(scenario, Some("trace"));
@@ -347,17 +373,7 @@ pub(crate) fn reference(ground: &Ground, scenario: &'static Scenario) -> Referen
         Ending::Stops => HostOutcome::Failed,
     };
     assert_eq!(said.closed[0].outcome, outcome, "{}: {said:#?}", scenario.name);
-    let (trace, last) = (host.fault_lines(), host.tree());
-    let host = ground.host(scenario);
-    let agent = host.start(scenario, Some("agent.task_ended:0:stop"));
-    agent.send(scenario.lines(&host).0);
-    let mut moments = vec![before];
-    while agent.wait() == Fate::Stopped {
-        moments.push(host.tree());
-        agent.signal(Signal::CONT);
-    }
-    moments.push(last);
-    Reference { moments, trace }
+    Play { before, trace: host.fault_lines(), last: host.tree() }
 }
 
 /// Plays a scenario with a fault in it.
