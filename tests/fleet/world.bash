@@ -77,6 +77,8 @@ _world() { # PID 1 of the world
   ip link add br0 address 02:77:00:00:00:01 type bridge
   ip addr add $NETWORK.0.1/16 dev br0
   ip link set br0 up
+  # The last words of a program that has ended are sent anew until a cable is back, and not for some seconds only.
+  echo 16 >/proc/sys/net/ipv4/tcp_orphan_retries
   ip link add br1 type bridge # behind the bastions: the world itself has no address there
   ip link set br1 up
   trap 'exit 0' TERM
@@ -104,7 +106,7 @@ remove_cgroup() {
   local waited
   [ -d "$1" ] || return 0
   echo 1 >"$1/cgroup.kill"
-  for waited in $(seq 200); do
+  for waited in $(seq 2400); do
     grep -q 'populated 0' "$1/cgroup.events" && break
     sleep 0.05
   done
