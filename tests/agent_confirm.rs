@@ -78,7 +78,7 @@ fn the_next_task_begins_when_the_step_is_confirmed() {
 fn what_is_not_confirmed_in_time_goes_back_and_nothing_comes_after_it() {
     for wrong in [None, Some("0123456789abcdef")] {
         let host = Host::new();
-        let (mut controller, _) = opened(&host, 1_500);
+        let (mut controller, _) = opened(&host, 5_000);
         if let Some(wrong) = wrong {
             assert_eq!(confirm(&host, wrong), HostOutcome::RolledBack);
         }

@@ -74,7 +74,7 @@ fn watched(runbook: &Path, inventory: &Path, home: &Path, bin: &Path) -> Outcome
         .arg(runbook)
         .arg("-i")
         .arg(inventory)
-        .args(["--yes", "--connect-timeout", "12", "--store"])
+        .args(["--yes", "--connect-timeout", "30", "--store"])
         .arg(home.join("record.db"))
         .env("PATH", search)
         .env("HOME", home)

@@ -362,7 +362,7 @@ fn play_of_an_agent(pair: [&Host; 2], point: &str, way: Way) -> Result<(), Strin
         run
     };
     let code = match way {
-        Way::Confirmed => stage.start_with("grace: 1s, confirm_within: 5s", "").wait().code(),
+        Way::Confirmed => stage.start_with("grace: 1s, confirm_within: 20s", "").wait().code(),
         Way::Elsewhere => stage.start_with("grace: 1s, confirm_within: 3s, confirm_via: 127.0.0.2", "").wait().code(),
         Way::LeftAlone => {
             under_way("grace: 1s").kill();

@@ -10,6 +10,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -95,7 +96,7 @@ impl Desk {
         let until = Instant::now() + LIMIT;
         while self.start(env!("CARGO_BIN_EXE_rollbook"), &words).ends().0 != Some(0) {
             assert!(Instant::now() < until, "it is never settled");
-            std::thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(100));
         }
     }
 }
@@ -103,6 +104,7 @@ impl Desk {
 struct Running {
     child: Child,
     said: Arc<Mutex<String>>,
+    readers: [JoinHandle<()>; 2],
 }
 
 impl Running {
@@ -110,16 +112,16 @@ impl Running {
         let said = Arc::new(Mutex::new(String::new()));
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let pipes: [Box<dyn Read + Send>; 2] = [Box::new(stdout), Box::new(stderr)];
-        for mut pipe in pipes {
+        let readers = pipes.map(|mut pipe| {
             let said = Arc::clone(&said);
-            std::thread::spawn(move || {
+            thread::spawn(move || {
                 let mut buffer = [0; 4096];
                 while let Ok(count @ 1..) = pipe.read(&mut buffer) {
                     said.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
                 }
-            });
-        }
-        Running { child, said }
+            })
+        });
+        Running { child, said, readers }
     }
 
     fn said(&self) -> String {
@@ -132,7 +134,7 @@ impl Running {
         while !is_so() {
             let waits = Instant::now() < until && !self.said().contains("error:");
             assert!(waits, "waited for {what}: {}", self.said());
-            std::thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -156,10 +158,13 @@ impl Running {
                 break status;
             }
             assert!(Instant::now() < until, "it does not end: {}", self.said());
-            std::thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
         };
         // What was written last is read by then, or soon.
-        std::thread::sleep(Duration::from_millis(100));
+        while !self.readers.iter().all(JoinHandle::is_finished) {
+            assert!(Instant::now() < until, "its streams do not end: {}", self.said());
+            thread::sleep(Duration::from_millis(10));
+        }
         (status.code(), self.said())
     }
 

@@ -13,7 +13,7 @@ fn all_of_them_on_systemd() {
     let own = std::env::current_exe().unwrap();
     assert!(Command::new("strip").arg("-o").arg(&program).arg(own).status().unwrap().success());
     let said = host.sh(
-        "systemctl is-system-running --wait; \
+        "systemctl is-system-running --wait || true; \
          ROLLBOOK_THROW_AWAY_HOST=1 CARGO_TARGET_TMPDIR=/tmp /root/resources --ignored --test-threads=1 --skip fleet:: 2>&1 \
          || echo 'some failed'",
     );
