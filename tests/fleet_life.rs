@@ -142,7 +142,7 @@ fn a_fleet_goes_with_its_owner_however_that_ends() {
     assert!(theirs.len() > 3, "{theirs:?}");
     owner.kill().unwrap();
     owner.wait().unwrap();
-    until("the fleet is gone", Duration::from_secs(30), || {
+    until("the fleet is gone", Duration::from_secs(120), || {
         processes().is_disjoint(&theirs) && cgroups_of(&fleet).is_empty() && !fleet.state().exists()
     });
 }

@@ -52,7 +52,7 @@ world_start() {
     --propagation private --fork --kill-child --mount-proc -- "$@"' \
     "$leaf" "$SELF" _world "$FLEET_ID" "" </dev/null >"$RUN/world.log" 2>&1 9>&- &
   shell=$!
-  for waited in $(seq 200); do
+  for waited in $(seq 1200); do
     pid=$(cat "/proc/$shell/task/$shell/children" 2>/dev/null || true)
     [ -n "$pid" ] && [ -e "$RUN/ready" ] && break
     sleep 0.05
