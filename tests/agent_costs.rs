@@ -63,7 +63,7 @@ fn apply(host: &Host, letter: u32, steps: impl Fn(&mut Controller)) -> Cost {
     let mut controller = Controller::greet(to_agent, from_agent, None);
     controller.open(Mode::Apply, letter);
     // The steps come while this one still looks.
-    controller.task("shell", json!({"cmd": "sleep 1", "changes": false}));
+    controller.task("shell", json!({"cmd": "sleep 3", "changes": false}));
     steps(&mut controller);
     controller.tell(&ToAgent::Close { witness: None });
     let told = controller.listen();
