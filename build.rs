@@ -90,6 +90,18 @@ fn check_openssl_has_threads() {
     );
 }
 
+/// The flag that has functions of the same code share it, where the linker knows it: tried on a program that does nothing.
+fn folding(flags: &[String], target: &str) -> Option<String> {
+    let flag = "-Clink-arg=-Wl,--icf=all".to_owned();
+    let out = Path::new(&env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("folding");
+    fs::create_dir_all(&out).expect("the build's folder can be written");
+    let source = out.join("nothing.rs");
+    fs::write(&source, "fn main() {}").expect("the build's folder can be written");
+    let mut rustc = Command::new(env::var("RUSTC").expect("cargo sets RUSTC"));
+    rustc.args(flags.iter().chain([&flag])).args(["--target", target, "--out-dir"]).arg(&out).arg(&source);
+    rustc.output().is_ok_and(|tried| tried.status.success()).then_some(flag)
+}
+
 /// Builds the agent with the `agent` profile, in a target folder of its own (cargo holds the lock on the other one).
 ///
 /// What cargo tells this build script of its own build (the feature `controller` above all) must not reach the agent's,
@@ -109,9 +121,9 @@ fn build_agent() -> PathBuf {
     // docs/decisions/agent-size.md
     let given = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join("src/bin/rollbook-agent.ld");
-    let own = ["-Crelocation-model=static".to_owned(), format!("-Clink-arg=-Wl,-T,{}", script.display())];
-    let flags: Vec<String> =
-        given.split('\u{1f}').filter(|flag| !flag.is_empty()).map(str::to_owned).chain(own).collect();
+    let mut flags: Vec<String> = given.split('\u{1f}').filter(|flag| !flag.is_empty()).map(str::to_owned).collect();
+    flags.extend(["-Crelocation-model=static".to_owned(), format!("-Clink-arg=-Wl,-T,{}", script.display())]);
+    flags.extend(folding(&flags, &target));
     let status = cargo
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .args(["build", "--locked", "--bin", "rollbook-agent", "--no-default-features", "--profile", "agent"])

@@ -41,6 +41,13 @@ pub(super) struct Flight {
     legs: VecDeque<Leg>,
 }
 
+impl Flight {
+    /// Whether the next that is foreseen to change something is this task.
+    pub(super) fn expects(&self, task: TaskNo) -> bool {
+        self.legs.front().is_some_and(|leg| leg.task == task)
+    }
+}
+
 /// One task's part.
 #[derive(Debug)]
 struct Leg {

@@ -164,13 +164,18 @@ impl<W: Write> Run<'_, W> {
     }
 
     /// What it wants, and what differs. What an earlier task saw a moment ago is good enough to find that there is
-    /// nothing to do; who is to change something, or has failed, has looked by himself.
+    /// nothing to do; who is to change something, or has failed, has looked by himself. Whoever is foreseen to change something
+    /// does so at once.
     fn look(&mut self, task: &Task, spec: &Spec) -> Result<(Decision, Vec<Change>), Halt> {
         let look = |run: &mut Self| {
             let decision = run.want(task, spec)?;
             let changes = run.changes(task, &decision)?;
             Ok((decision, changes))
         };
+        if self.flight.expects(task.no) {
+            self.seen.forget();
+            return look(self);
+        }
         self.seen.lend();
         let looked = look(self);
         let has_nothing_to_do =
