@@ -9,7 +9,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
 
 use crate::{base::ByteText, target::disk};
 
@@ -31,13 +31,11 @@ impl Spot {
             return Err(io::Error::other("a path with \".\" or \"..\" in it"));
         }
         let name = parts.pop().map_or_else(|| OsString::from("."), |part| part.as_os_str().to_owned());
-        let mut folder = open_folder_path(root)?;
-        let mut at = PathBuf::from("/");
-        for part in parts {
-            at.push(part);
-            folder = rustix::fs::openat(&folder, part.as_os_str(), FOLDER | OFlags::NOFOLLOW, Mode::empty())
-                .map_err(|error| on_the_way(error.into(), &at))?;
-        }
+        let root = open_folder_path(root)?;
+        let folder = match at_once(&root, &parts) {
+            Some(folder) => folder,
+            None => part_by_part(root, &parts)?,
+        };
         Ok(Spot { folder, name })
     }
 
@@ -95,6 +93,24 @@ const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEX
 
 fn open_folder_path(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, FOLDER, Mode::empty())?)
+}
+
+/// The folder that all of `parts` lead to, where the kernel can be told to follow no link (since 5.6). None for any reason:
+/// whoever then goes part by part finds out which.
+fn at_once(root: &OwnedFd, parts: &[Component<'_>]) -> Option<OwnedFd> {
+    let path: PathBuf = parts.iter().collect();
+    let path = if parts.is_empty() { Path::new(".") } else { &path };
+    rustix::fs::openat2(root, path, FOLDER, Mode::empty(), ResolveFlags::NO_SYMLINKS).ok()
+}
+
+fn part_by_part(root: OwnedFd, parts: &[Component<'_>]) -> io::Result<OwnedFd> {
+    let (mut folder, mut at) = (root, PathBuf::from("/"));
+    for part in parts {
+        at.push(part);
+        folder = rustix::fs::openat(&folder, part.as_os_str(), FOLDER | OFlags::NOFOLLOW, Mode::empty())
+            .map_err(|error| on_the_way(error.into(), &at))?;
+    }
+    Ok(folder)
 }
 
 fn on_the_way(error: io::Error, at: &Path) -> io::Error {
