@@ -5,7 +5,7 @@ mod staged;
 
 use std::{
     fs, io,
-    io::{Read, Seek, Write},
+    io::{Read, Seek},
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
 };
@@ -293,15 +293,7 @@ impl<'journal> Tools<'journal> {
     fn copy(&self, entry: &Entry, content: &Content, to: &mut fs::File) -> io::Result<()> {
         match self.blobs.sent(content).filter(|_| !self.back) {
             None => copy_checked(self.content(entry, content)?, to, content),
-            Some(path) => {
-                let (mut from, mut buffer) = (fs::File::open(path)?, vec![0u8; 128 * 1024]);
-                loop {
-                    match from.read(&mut buffer)? {
-                        0 => return Ok(()),
-                        count => to.write_all(&buffer[..count])?,
-                    }
-                }
-            }
+            Some(path) => io::copy(&mut fs::File::open(path)?, to).map(|_| ()),
         }
     }
 
