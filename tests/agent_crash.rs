@@ -510,6 +510,26 @@ fn what_someone_answers_for_stays_as_it_is() {
 }
 
 #[test]
+fn what_has_only_a_temporary_name_goes_where_all_stays_as_it_is() {
+    let host = Host::new();
+    host.write("etc/other", "other\n");
+    let mut agent = start(&host);
+    agent.controller.open(Mode::Apply, 1);
+    agent.controller.task("copy", json!({"dest": "/etc/new", "content": "new\n"}));
+    agent.controller.await_message(|message| matches!(message, FromAgent::Ended(_)));
+    agent.kill();
+    let open_run = fs::read_dir(host.root().join("var/lib/rollbook/runs")).unwrap().next().unwrap().unwrap().path();
+    let journal = String::from_utf8_lossy(&fs::read(open_run.join("journal")).unwrap()).into_owned();
+    let token = journal.split("\"token\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let temporary = format!("etc/.rollbook-{token}-0");
+    host.write(&temporary, "made ahead\n");
+    let mut agent = start(&host);
+    assert_eq!(settle(&mut agent, Settle::AsItIs).closed().outcome, HostOutcome::Succeeded);
+    agent.end();
+    assert!(!host.has(&temporary) && host.has("etc/new") && host.has("etc/other"));
+}
+
+#[test]
 fn the_program_tells_its_digest_and_version() {
     let run = |argument: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_rollbook-agent")).arg(argument).output().unwrap();

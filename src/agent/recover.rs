@@ -6,8 +6,10 @@ use crate::{
     agent::{Machine, unwind::WayBack, voice::Voice},
     base::point::fault,
     model::{
+        change::{Change, Deed},
         event::{Counts, HostOutcome},
         ids::RunId,
+        state::Resource,
     },
     target::{Blobs, Journal, journal::JournalFault},
     wire::{
@@ -110,8 +112,16 @@ fn go_back<W: Write>(machine: &Machine, voice: &mut Voice<W>, journal: &mut Jour
     closed(outcome, settled.undone, message)
 }
 
+/// Leaves everything as it is, but for files that have only a temporary name of ours: those were never anybody's.
 fn leave(machine: &Machine, journal: &mut Journal) -> Result<(), JournalFault> {
     fault!("recover.as_it_is");
+    let blobs = Blobs::default();
+    for (entry, _) in journal.entries() {
+        if let Deed::Change(Change { resource: Resource::Path(path), .. }) = &entry.deed {
+            // Where it cannot be removed, its name says whose it is.
+            let _stays = journal.tools_back(&machine.probe, &blobs, &[entry.no]).clear_temporary(path);
+        }
+    }
     rustix::fs::sync();
     journal.close(&machine.probe, HostOutcome::NeedsRecovery, None)
 }
