@@ -72,14 +72,17 @@ fn is_mount_point(spot: &Spot) -> io::Result<bool> {
 
 /// Keeps a content as `image`: by a second name of the file where that can be done, else as a reflink, else as a copy. The
 /// file is to be brought onto the disk: also one with a second name, for what another program has just written must not be
-/// lost with the power.
+/// lost with the power. It is an error if the content is not the one that was observed: what someone has written since would
+/// be lost.
 pub(super) fn save(keep: &Keep, blobs: &Blobs, image: &Path) -> io::Result<(Image, fs::File)> {
     fault!("image.save", io)?;
     let Some(spot) = &keep.spot else { return save_made(keep, blobs, image) };
     if !keep.in_place {
         let linked = rustix::fs::linkat(&spot.folder, &spot.name, CWD, image, AtFlags::empty());
         if linked.is_ok() {
-            return spot.open(OFlags::RDONLY).map(|file| (Image::Link, file));
+            let file = open_image(image)?;
+            copy_checked(&file, &mut io::sink(), &keep.content)?;
+            return Ok((Image::Link, file));
         }
     }
     let source = spot.open(OFlags::RDONLY)?;
@@ -91,6 +94,14 @@ pub(super) fn save(keep: &Keep, blobs: &Blobs, image: &Path) -> io::Result<(Imag
     let stat = rustix::fs::fstat(&source)?;
     rustix::fs::futimens(&copy, &times_of(&stat))?;
     Ok((Image::Copy, copy))
+}
+
+/// The file that has got a second name. Should a link have taken its place just before, it is not followed.
+fn open_image(image: &Path) -> io::Result<fs::File> {
+    let (Some(folder), Some(name)) = (image.parent(), image.file_name()) else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    Spot::find(folder, &Path::new("/").join(name).into())?.open(OFlags::RDONLY)
 }
 
 /// Keeps a content that is only about to be made.
@@ -135,4 +146,23 @@ pub(in crate::target) fn copy_checked(mut from: impl Read, to: &mut impl Write, 
 fn private_file(path: &Path) -> io::Result<fs::File> {
     use std::os::unix::fs::OpenOptionsExt;
     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_someone_has_written_meanwhile_is_not_taken_for_what_was_observed() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("image");
+        for (written, in_place) in [("seen", false), ("SEEN", false), ("SEEN", true)] {
+            fs::write(folder.path().join("file"), written).unwrap();
+            let spot = Spot::find(folder.path(), &"/file".into()).unwrap();
+            let content = Content::of(b"seen");
+            let kept = save(&Keep { spot: Some(spot), content, device: 0, in_place }, &Blobs::default(), &image);
+            assert_eq!(kept.is_ok(), written == "seen", "{kept:?}");
+            fs::remove_file(&image).unwrap();
+        }
+    }
 }
