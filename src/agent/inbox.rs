@@ -11,7 +11,10 @@ use std::{
 use crate::{
     agent::voice::Pulse,
     target::process::Running,
-    wire::{FrameReader, ToAgent, message::BlobChunk},
+    wire::{
+        FrameReader, ToAgent,
+        message::{BlobChunk, PING_MS},
+    },
 };
 
 /// Bytes of contents that may wait to be taken in. Beyond that the pipe is left to fill, and the controller waits.
@@ -22,6 +25,10 @@ const PULSE: Duration = Duration::from_secs(1);
 
 /// How often someone who waits looks whether it is still worth it.
 const GLANCE: Duration = Duration::from_millis(50);
+
+/// Nothing is begun that comes after a silence of so long: a controller that is there speaks every [`PING_MS`], and one whose
+/// line was dead takes this host for lost by then. What it sent may still be on its way.
+const SILENCE: Duration = Duration::from_millis(3 * PING_MS as u64);
 
 /// The messages that have come and were not taken yet.
 #[derive(Clone, Default)]
@@ -46,10 +53,14 @@ impl Inbox {
     /// Listens to `pipe` until its end. A cancellation and the pipe's end reach `running` at once; who asks whether the agent
     /// is alive is answered by `pulse`.
     pub(super) fn listen(pipe: impl Read + Send + 'static, running: Running, pulse: Pulse) -> Inbox {
+        Inbox::listen_for(SILENCE, pipe, running, pulse)
+    }
+
+    fn listen_for(silence: Duration, pipe: impl Read + Send + 'static, running: Running, pulse: Pulse) -> Inbox {
         let inbox = Inbox::default();
         let own = inbox.clone();
         thread::spawn(move || {
-            let why = own.hear(pipe, &running, &pulse);
+            let why = own.hear(pipe, silence, &running, &pulse);
             running.lose();
             own.end(why);
         });
@@ -117,14 +128,18 @@ impl Inbox {
         }
     }
 
-    fn hear(&self, mut pipe: impl Read, running: &Running, pulse: &Pulse) -> String {
+    fn hear(&self, mut pipe: impl Read, silence: Duration, running: &Running, pulse: &Pulse) -> String {
         let mut frames = FrameReader::default();
         let mut buffer = vec![0; 64 * 1024];
+        let mut last = Instant::now();
         loop {
+            let is_late;
             match pipe.read(&mut buffer) {
                 Ok(0) => return "the controller has hung up".into(),
                 Ok(n) => {
                     running.hear();
+                    is_late = last.elapsed() >= silence;
+                    last = Instant::now();
                     frames.feed(&buffer[..n]);
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
@@ -132,6 +147,9 @@ impl Inbox {
             }
             loop {
                 match frames.next_message() {
+                    Ok(Some(message)) if is_late && begins(&message) => {
+                        return "the controller was silent for so long that it takes this host for lost".into();
+                    }
                     Ok(Some(message)) => self.take_in(message, running, pulse),
                     Ok(None) => break,
                     Err(fault) => return format!("the line to the controller is garbled: {fault}"),
@@ -177,6 +195,11 @@ impl Inbox {
     }
 }
 
+/// Whether something begins with a message.
+fn begins(message: &ToAgent) -> bool {
+    matches!(message, ToAgent::Open(_) | ToAgent::Undo(_) | ToAgent::Recover { .. } | ToAgent::Steal { .. })
+}
+
 fn is_piece(message: &ToAgent) -> bool {
     matches!(message, ToAgent::Blob(_))
 }
@@ -185,5 +208,58 @@ fn content_bytes(message: &ToAgent) -> usize {
     match message {
         ToAgent::Blob(chunk) => chunk.piece.bytes().len(),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{PipeWriter, Write};
+
+    use super::*;
+    use crate::{
+        model::ids::RunId,
+        wire::{FrameWriter, message::Settle},
+    };
+
+    const SHORT: Duration = Duration::from_secs(1);
+
+    /// A listener that takes a silence of [`SHORT`] for too long, and what it is told with.
+    fn listener() -> (Inbox, impl FnMut(&ToAgent)) {
+        let (heard, mut told): (_, PipeWriter) = std::io::pipe().unwrap();
+        let inbox = Inbox::listen_for(SHORT, heard, Running::default(), Box::new(|| {}));
+        let mut frames = FrameWriter::default();
+        let tell = move |message: &ToAgent| {
+            let mut bytes = Vec::new();
+            frames.push(message, &mut bytes);
+            told.write_all(&bytes).unwrap();
+        };
+        (inbox, tell)
+    }
+
+    fn recover() -> ToAgent {
+        ToAgent::Recover { run: Some(RunId::from_parts("20261128-050000", 1)), how: Settle::Back }
+    }
+
+    #[test]
+    fn nothing_begins_after_a_long_silence() {
+        let (inbox, mut tell) = listener();
+        thread::sleep(SHORT);
+        tell(&recover());
+        assert!(inbox.next().is_err_and(|why| why.contains("silent")));
+    }
+
+    #[test]
+    fn a_controller_that_speaks_may_take_its_time() {
+        let (inbox, mut tell) = listener();
+        // However slow this machine is: what is said now is heard before what comes behind it.
+        for _ in 0..20 {
+            thread::sleep(SHORT / 10);
+            tell(&ToAgent::Ping);
+        }
+        tell(&recover());
+        assert_eq!(inbox.next(), Ok(recover()));
+        thread::sleep(SHORT);
+        tell(&ToAgent::Keep);
+        assert_eq!(inbox.next(), Ok(ToAgent::Keep));
     }
 }
