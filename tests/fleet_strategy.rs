@@ -132,11 +132,11 @@ fn who_is_not_confirmed_has_failed_and_spares_the_others() {
 #[test]
 #[ignore = "needs the fleet: tests/run"]
 fn what_stays_after_a_failure_is_confirmed() {
-    let stop = "  on_failure: stop\n  confirm_within: 5s";
-    let (outcomes, new, _) = apply(stop, 0, 9);
+    let stop = "  on_failure: stop\n  confirm_within: 20s";
+    let (outcomes, new, _) = apply_beside(&[1, 2], stop, 0, 9);
     assert_eq!((outcomes, new), (vec![Failed, Succeeded, Succeeded], vec![true, true, true]));
     // Nobody answers there.
-    let (outcomes, new, _) = apply(&format!("{stop}\n  confirm_via: 127.0.0.2"), 0, 7);
+    let (outcomes, new, _) = apply_beside(&[1, 2], &format!("{stop}\n  confirm_via: 127.0.0.2"), 0, 7);
     assert_eq!((outcomes, new), (vec![RolledBack, RolledBack, RolledBack], vec![false, false, false]));
 }
 
