@@ -191,9 +191,7 @@ fn services_that_are_slow_to_start_and_late_at_boot_go_back() {
     let steps = "  - service: {name: slow, state: started, enabled: true}\n  - service: {name: late, state: stopped}\n";
     let run =
         controller.start("apply", runbook(&controller, "Slow", "grace: 60s", &(steps.to_owned() + SLOW)), &["--yes"]);
-    until("the host is changed", Duration::from_secs(60), || {
-        host.outside("/srv/made").exists() && runs(&host, "sleep 8")
-    });
+    until("the host is changed", Duration::from_secs(60), || host.outside("/srv/made").exists() && runs(&host, SLEEP));
     loses_power_and_settles(&host);
     run.wait().ended(9).with("UNKNOWN, the line was lost");
     let stand = host.sh("systemctl is-enabled slow || true; systemctl is-active slow late || true; systemctl is-system-running --wait || true");
@@ -241,11 +239,10 @@ fn what_an_agent_runs_leaves_the_session_with_it() {
     let host = host(Kind::Hardened);
     host.sh("echo old >/etc/app.conf");
     let controller = Controller::of(&[&host]);
-    let steps = SLOW.replace("sleep 8", "sleep 60");
-    let runbook = runbook(&controller, "Slow", "confirm_within: 20s", &steps);
+    let runbook = runbook(&controller, "Slow", "confirm_within: 20s", SLOW);
     let run = controller.start("apply", runbook, &["--yes"]);
     let is_in = |scope: &str| {
-        host.sh("cat /proc/$(pgrep -f '[s]leep 60' | tail -n 1)/cgroup 2>/dev/null || true").contains(scope)
+        host.sh(&format!("cat /proc/$(pgrep -f '^{SLEEP}$' | tail -n 1)/cgroup 2>/dev/null || true")).contains(scope)
     };
     until("the command runs", Duration::from_secs(60), || is_in("session-"));
     host.cut();

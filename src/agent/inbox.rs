@@ -243,7 +243,9 @@ mod tests {
     #[test]
     fn nothing_begins_after_a_long_silence() {
         let (inbox, mut tell) = listener();
-        thread::sleep(SHORT);
+        tell(&ToAgent::Keep);
+        assert_eq!(inbox.next(), Ok(ToAgent::Keep), "it listens");
+        thread::sleep(SHORT + SHORT / 2);
         tell(&recover());
         assert!(inbox.next().is_err_and(|why| why.contains("silent")));
     }
