@@ -134,6 +134,17 @@ async fn agent(host: &Host, settings: &Settings) -> Result<bool, Fault> {
     Ok(installed)
 }
 
+/// Keepalives are answered, and that counts, for longer than a line may be silent.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd: tests/run"]
+async fn a_command_that_says_nothing_is_no_silence() {
+    let sshd = Sshd::start("");
+    let settings = Settings { silence_timeout: Duration::from_secs(6), ..settings() };
+    let mut connection = transport::connect(&sshd.as_host(Transport::Ssh2), &settings).await.unwrap();
+    let output = connection.raw("sleep 14; echo done", Duration::from_secs(120)).await.unwrap();
+    assert_eq!(output.stdout.text, "done\n");
+}
+
 /// What libssh2 takes off the socket while another stream is read, nobody is woken for: it must be found all the same,
 /// and not with the next keepalive.
 #[tokio::test(flavor = "multi_thread")]

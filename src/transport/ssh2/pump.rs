@@ -65,6 +65,7 @@ impl Pump {
             next: 0,
             open: true,
             heard: now,
+            awaits_answer: false,
             silence_timeout,
             beat,
             alarm: Box::pin(sleep(beat)),
@@ -173,6 +174,8 @@ struct Work {
     /// Whether more may be asked.
     open: bool,
     heard: Instant,
+    /// A keepalive was sent. An answer that is read before tokio has told of it is one as well.
+    awaits_answer: bool,
     silence_timeout: Duration,
     beat: Duration,
     alarm: Pin<Box<Sleep>>,
@@ -184,8 +187,9 @@ impl Future for Work {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let work = &mut *self;
         for _ in 0..ROUNDS {
-            if work.line.wire.has_come(context) {
+            if work.line.wire.has_come(context) || work.awaits_answer && work.line.wire.holds_something() {
                 work.heard = Instant::now();
+                work.awaits_answer = false;
                 work.line.news += 1;
                 work.line.arrivals += 1;
                 if work.lanes.iter().any(Lane::is_new) {
@@ -268,13 +272,16 @@ impl Work {
             return Err(format!("nothing was heard for {} s, keepalives included", self.heard.elapsed().as_secs()));
         }
         if self.line.stuck.is_none() && self.line.wire.has_room() {
-            let sent = self.line.wire.attempt(|| self.line.wire.session().keepalive_send());
-            self.line.news += 1;
-            if let Some(Err(trouble)) = sent {
-                return Err(trouble.to_string());
+            match self.line.wire.attempt(|| self.line.wire.session().keepalive_send()) {
+                Some(Err(trouble)) => return Err(trouble.to_string()),
+                Some(Ok(_)) => self.awaits_answer = true,
+                // In the middle of a key exchange libssh2 reads as well.
+                None => self.line.news += 1,
             }
         }
         self.alarm.as_mut().reset(Instant::now() + self.beat);
-        Ok(true)
+        // To be woken at the next beat. Nothing is read right now: what comes is to be noticed first.
+        let _not_yet = self.alarm.as_mut().poll(context);
+        Ok(false)
     }
 }

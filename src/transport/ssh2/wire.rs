@@ -179,7 +179,16 @@ impl Wire {
 
     /// Whether something small can be sent at once. The kernel is asked: tokio's readiness is only good for waiting.
     pub(super) fn has_room(&self) -> bool {
-        let mut asked = [PollFd::new(&*self.socket, PollFlags::OUT)];
+        self.is_ready_for(PollFlags::OUT)
+    }
+
+    /// Whether there is something to read, by the kernel's word too.
+    pub(super) fn holds_something(&self) -> bool {
+        self.is_ready_for(PollFlags::IN)
+    }
+
+    fn is_ready_for(&self, what: PollFlags) -> bool {
+        let mut asked = [PollFd::new(&*self.socket, what)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut asked, Some(&now)).is_ok_and(|ready| ready == 1)
     }
