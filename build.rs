@@ -90,16 +90,20 @@ fn check_openssl_has_threads() {
     );
 }
 
-/// The flag that has functions of the same code share it, where the linker knows it: tried on a program that does nothing.
-fn folding(flags: &[String], target: &str) -> Option<String> {
-    let flag = "-Clink-arg=-Wl,--icf=all".to_owned();
+/// What the linker may do to make the program smaller, where it knows how, tried on a program that does nothing: functions of
+/// the same code share it, and the table of sections, which nobody needs to run it, is left out.
+fn folding(flags: &[String], target: &str) -> Vec<String> {
+    let asked = ["-Clink-arg=-Wl,--icf=all".to_owned(), "-Clink-arg=-Wl,-z,nosectionheader".to_owned()];
     let out = Path::new(&env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("folding");
     fs::create_dir_all(&out).expect("the build's folder can be written");
     let source = out.join("nothing.rs");
     fs::write(&source, "fn main() {}").expect("the build's folder can be written");
     let mut rustc = Command::new(env::var("RUSTC").expect("cargo sets RUSTC"));
-    rustc.args(flags.iter().chain([&flag])).args(["--target", target, "--out-dir"]).arg(&out).arg(&source);
-    rustc.output().is_ok_and(|tried| tried.status.success()).then_some(flag)
+    rustc.args(flags.iter().chain(&asked)).args(["--target", target, "--out-dir"]).arg(&out).arg(&source);
+    match rustc.output() {
+        Ok(tried) if tried.status.success() => asked.into(),
+        _ => Vec::new(),
+    }
 }
 
 /// Builds the agent with the `agent` profile, in a target folder of its own (cargo holds the lock on the other one).
