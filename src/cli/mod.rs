@@ -15,6 +15,7 @@ mod run;
 mod secrets;
 mod show;
 mod signals;
+mod told;
 mod undo;
 mod verify;
 

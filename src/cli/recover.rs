@@ -11,7 +11,7 @@ use crate::{
         run::{self, ConnectArgs},
         secrets,
         signals::{First, Signals},
-        undo::Told,
+        told::Told,
     },
     engine::{
         fleet::RunEnd,

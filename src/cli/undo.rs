@@ -9,24 +9,24 @@ use std::{
 use clap::Args;
 
 use crate::{
-    base::{Digest, Fault, FaultKind, Faults, Masker, Place, secret::HIDDEN},
+    base::{Digest, Fault, FaultKind, Faults, Masker, Place},
     cli::{
         Exit, Global, ask, book, plan, provenance, recover,
         run::{self, ConnectArgs},
         secrets,
         signals::{First, Signals},
+        told::Told,
     },
     engine::{
         fleet::RunEnd,
         undo::{self, Undoing},
     },
     model::{
-        event::{EVENT_VERSION, Event, Mode, RunOpened, RunbookLabel, StepLabel},
+        event::{EVENT_VERSION, Mode, RunOpened, RunbookLabel, StepLabel},
         ids::{HostName, RunId, TaskNo},
         inventory::{Host, Inventory},
         runbook::Placed,
     },
-    record::Store,
     report, syntax,
 };
 
@@ -223,38 +223,6 @@ impl Meant {
             dirty: false,
             untold: None,
         }
-    }
-}
-
-/// What the record tells of the run.
-#[derive(Default)]
-pub(crate) struct Told {
-    pub(crate) opened: Option<RunOpened>,
-    /// The hosts on which it did something.
-    pub(crate) touched: HashSet<HostName>,
-}
-
-impl Told {
-    /// The record of another controller may know nothing.
-    pub(crate) fn of(run: &RunId, global: &Global) -> Told {
-        let mut told = Told::default();
-        let Ok(store) = Store::open_read_only(&global.store()) else { return told };
-        let _nothing_is_known_then = store.each_entry_of(run, |entry| {
-            match entry.event().map(|stamped| stamped.event) {
-                Some(Event::RunOpened(opened)) => told.opened = Some(*opened),
-                Some(Event::DeedDone { host, .. }) => drop(told.touched.insert(host)),
-                _ => {}
-            }
-            Ok(())
-        });
-        told
-    }
-
-    /// Whether it may have been given secrets, which nobody knows any more. What an undo undoes, it may have held, too.
-    fn had_secrets(&self, global: &Global) -> bool {
-        let Some(opened) = &self.opened else { return true };
-        let was_given = opened.params.values().any(|value| value == HIDDEN);
-        was_given || opened.undoes.as_ref().is_some_and(|of| Told::of(of, global).had_secrets(global))
     }
 }
 
