@@ -92,9 +92,9 @@ fn check_openssl_has_threads() {
 
 /// What the linker may do to make the program smaller, where it knows how, tried on a program that does nothing: functions of
 /// the same code share it, and the table of sections, which nobody needs to run it, is left out.
-fn folding(flags: &[String], target: &str) -> Vec<String> {
+fn leaner(flags: &[String], target: &str) -> Vec<String> {
     let asked = ["-Clink-arg=-Wl,--icf=all".to_owned(), "-Clink-arg=-Wl,-z,nosectionheader".to_owned()];
-    let out = Path::new(&env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("folding");
+    let out = Path::new(&env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("leaner");
     fs::create_dir_all(&out).expect("the build's folder can be written");
     let source = out.join("nothing.rs");
     fs::write(&source, "fn main() {}").expect("the build's folder can be written");
@@ -127,7 +127,7 @@ fn build_agent() -> PathBuf {
     let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join("src/bin/rollbook-agent.ld");
     let mut flags: Vec<String> = given.split('\u{1f}').filter(|flag| !flag.is_empty()).map(str::to_owned).collect();
     flags.extend(["-Crelocation-model=static".to_owned(), format!("-Clink-arg=-Wl,-T,{}", script.display())]);
-    flags.extend(folding(&flags, &target));
+    flags.extend(leaner(&flags, &target));
     let status = cargo
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .args(["build", "--locked", "--bin", "rollbook-agent", "--no-default-features", "--profile", "agent"])

@@ -27,9 +27,6 @@ use crate::{
     },
 };
 
-/// Contents longer than this are not compared line by line.
-const DIFF_INPUT_BYTES_MAX: u64 = 1024 * 1024;
-
 /// What one try of a task has come to.
 #[derive(Default)]
 pub(super) struct Trial {
@@ -397,7 +394,7 @@ impl<W: Write> Run<'_, W> {
     /// tells itself.
     pub(super) fn diff(&self, task: &Task, change: &Change) -> Option<String> {
         let Resource::Path(file) = &change.resource else { return None };
-        let content = new_content(change).filter(|new| !task.sensitive && new.bytes <= DIFF_INPUT_BYTES_MAX)?;
+        let content = new_content(change).filter(|new| !task.sensitive && new.bytes <= path::INPUT_BYTES_MAX as u64)?;
         let old = match &change.before {
             State::Path(PathState::File { content, .. }) => self.old_bytes(file, content)?,
             State::Path(PathState::Absent) if !self.blobs.is_the_controllers(&content) => Vec::new(),
@@ -407,7 +404,7 @@ impl<W: Write> Run<'_, W> {
     }
 
     fn old_bytes(&self, file: &crate::base::ByteText, content: &Content) -> Option<Vec<u8>> {
-        if content.bytes > DIFF_INPUT_BYTES_MAX {
+        if content.bytes > path::INPUT_BYTES_MAX as u64 {
             return None;
         }
         let held = self.blobs.bytes(content).and_then(Result::ok);

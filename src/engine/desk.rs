@@ -20,9 +20,6 @@ use crate::{
     },
 };
 
-/// Contents longer than this are not told.
-const TEXT_BYTES_MAX: usize = 1024 * 1024;
-
 /// Short files that are kept as they travel, all together.
 const PIECES_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -99,7 +96,7 @@ impl Shelf {
 
     /// What is in a new file that has this content, as differences are told. None where that is no text, or long.
     pub fn added(&self, content: &Content) -> Option<String> {
-        let bytes = self.read(content, 0, TEXT_BYTES_MAX + 1).ok()?;
+        let bytes = self.read(content, 0, path::INPUT_BYTES_MAX + 1).ok()?;
         // The file may have become another one.
         (Content::of(&bytes) == *content).then(|| path::diff(&[], &bytes)).flatten()
     }

@@ -156,10 +156,8 @@ struct Session {
 impl Session {
     async fn run(mut self, facts: Option<Facts>) -> HostEnd {
         // Waiting for the head means that this host is on record before anything is done to it.
-        let witness = match &mut self.line {
-            Some(line) => line.meanwhile(&mut self.pings, self.events.head()).await,
-            None => self.events.head().await,
-        };
+        let events = self.events.clone();
+        let witness = self.meanwhile(events.head()).await;
         fault!("run.opens");
         if self.job.mode == Mode::Apply && witness.is_none() {
             let (host, reason) = (self.run.whereabouts().0, gate::unrecorded(&self.halt));

@@ -172,7 +172,7 @@ impl Session {
     }
 
     /// Waits for something else. The agent hears meanwhile that its controller is there.
-    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+    pub(super) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
         match &mut self.line {
             Some(line) => line.meanwhile(&mut self.pings, work).await,
             None => work.await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use similar::{Algorithm, TextDiff};
 
 /// Contents longer than this are not compared line by line.
-const INPUT_BYTES_MAX: usize = 1024 * 1024;
+pub const INPUT_BYTES_MAX: usize = 1024 * 1024;
 
 /// The longest diff: some 400 lines, which is more than anyone reads; the contents have digests. It goes over the wire
 /// and into the record.

@@ -19,7 +19,7 @@ use crate::{
     target::{Probe, Tools},
 };
 
-pub use diff::diff;
+pub use diff::{INPUT_BYTES_MAX, diff};
 
 /// The family of paths.
 #[derive(Debug)]
