@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-/// Short files that are kept as they travel, all together.
-const PIECES_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Short files that are kept as they travel, and what differences are told of files, all together.
+const KEPT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// All contents of a run.
 #[derive(Debug, Default)]
@@ -35,7 +35,19 @@ struct Inner {
     files: HashMap<PathBuf, Content>,
     /// Short files as they travel: the same for all hosts.
     pieces: HashMap<Content, Piece>,
-    pieces_bytes: u64,
+    /// What is told where such a file is new, likewise.
+    added: HashMap<Content, Option<String>>,
+    kept_bytes: u64,
+}
+
+impl Inner {
+    /// Whether so many bytes of a file's may be kept for other hosts. What was rendered is hardly ever the same for another.
+    fn may_keep(&mut self, content: &Content, bytes: u64) -> bool {
+        let is_file = matches!(self.contents.get(content), Some(Source::File(_)));
+        let may = is_file && self.kept_bytes + bytes <= KEPT_BYTES_MAX;
+        self.kept_bytes += if may { bytes } else { 0 };
+        may
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -78,10 +90,8 @@ impl Shelf {
         let bytes = self.read(content, offset, CHUNK_BYTES)?;
         let piece = if may_pack { Piece::packed(bytes) } else { Piece::Plain(bytes) };
         let mut inner = self.inner();
-        let is_file = matches!(inner.contents.get(content), Some(Source::File(_)));
         let is_whole = offset == 0 && piece.stands_for() == content.bytes;
-        if is_file && is_whole && inner.pieces_bytes + piece.travels() <= PIECES_BYTES_MAX {
-            inner.pieces_bytes += piece.travels();
+        if is_whole && inner.may_keep(content, piece.travels()) {
             inner.pieces.insert(*content, piece.clone());
         }
         Ok(piece)
@@ -96,9 +106,20 @@ impl Shelf {
 
     /// What is in a new file that has this content, as differences are told. None where that is no text, or long.
     pub fn added(&self, content: &Content) -> Option<String> {
+        if let Some(told) = self.inner().added.get(content) {
+            return told.clone();
+        }
         let bytes = self.read(content, 0, path::INPUT_BYTES_MAX + 1).ok()?;
         // The file may have become another one.
-        (Content::of(&bytes) == *content).then(|| path::diff(&[], &bytes)).flatten()
+        if Content::of(&bytes) != *content {
+            return None;
+        }
+        let told = path::diff(&[], &bytes);
+        let mut inner = self.inner();
+        if inner.may_keep(content, told.as_ref().map_or(0, String::len) as u64) {
+            inner.added.insert(*content, told.clone());
+        }
+        told
     }
 
     fn read(&self, content: &Content, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
@@ -209,6 +230,9 @@ mod tests {
     fn what_is_new_is_told_unless_the_file_is_another_by_now() {
         let (_folder, path, shelf, content) = shelf_with(b"one\ntwo\n");
         assert_eq!(shelf.added(&content).as_deref(), Some("@@ -0,0 +1,2 @@\n+one\n+two\n"));
+        fs::write(path, "one\nTWO\n").unwrap();
+        assert!(shelf.added(&content).is_some(), "it is known for all hosts");
+        let (_folder, path, shelf, content) = shelf_with(b"one\ntwo\n");
         fs::write(path, "one\nTWO\n").unwrap();
         assert_eq!(shelf.added(&content), None);
         let binary = shelf.put(vec![0; 10]);

@@ -64,6 +64,11 @@ pub trait View {
         Ok(self.path(path)? != PathState::Absent)
     }
 
+    /// Whether a folder is there, and no part of the path to it is a link. It may say no where that is so.
+    fn is_plain(&mut self, _folder: &Path) -> bool {
+        false
+    }
+
     /// A path's state.
     fn path(&mut self, path: &ByteText) -> Result<PathState, Halt> {
         match self.observe(&Resource::Path(path.clone()))? {
@@ -246,6 +251,16 @@ impl View for HostView<'_> {
                 found.map(|found| found.is_some()).map_err(|error| Halt::io(format_args!("looking at {path}"), &error))
             }
         }
+    }
+
+    fn is_plain(&mut self, folder: &Path) -> bool {
+        let states = &self.overlay.states;
+        let laid = |at: &Path| if states.is_empty() { None } else { states.get(&Resource::Path(at.into())) };
+        let mut on_host = folder;
+        while let (Some(State::Path(PathState::Directory { .. })), Some(above)) = (laid(on_host), on_host.parent()) {
+            on_host = above;
+        }
+        on_host.ancestors().all(|at| laid(at).is_none()) && self.probe.is_plain(on_host)
     }
 
     fn bytes(&mut self, path: &ByteText, content: &Content) -> Result<Vec<u8>, Halt> {

@@ -123,8 +123,17 @@ struct Walk {
 
 impl Walk {
     fn to(view: &mut dyn View, path: &Path) -> Result<Walk, Halt> {
-        let root = PathBuf::from("/");
-        Ok(Walk { todo: parts(path), folder: directory(view, &root)?, real: root, links: 0 })
+        let mut todo = parts(path);
+        let mut real = PathBuf::from("/");
+        // Nearly every path is as it is written: that is asked once, not part by part.
+        if let Some(last) = todo.pop_back() {
+            let above = real.join(todo.iter().collect::<PathBuf>());
+            if !todo.contains(&OsString::from("..")) && view.is_plain(&above) {
+                (real, todo) = (above, VecDeque::new());
+            }
+            todo.push_back(last);
+        }
+        Ok(Walk { todo, folder: directory(view, &real)?, real, links: 0 })
     }
 
     /// Goes on to the last part: its path, and the directories on the way to it that are missing, outermost first.
@@ -308,8 +317,18 @@ pub(super) fn noun(state: &PathState) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, fs};
+
     use super::*;
-    use crate::steps::fake::{Fake, meta};
+    use crate::{
+        model::{change::CommandSpec, event::Output, facts::Facts, state::Content},
+        resources::{
+            HostView,
+            view::{Overlay, Seen},
+        },
+        steps::fake::{Fake, meta},
+        target::{Blobs, Probe, process::Running},
+    };
 
     fn find(fake: &mut Fake, path: &str, follow: bool) -> Result<(String, String), String> {
         let spot = Spot::find(fake, &AbsolutePath::parse(path).unwrap(), follow);
@@ -341,6 +360,95 @@ mod tests {
         assert_eq!(find(&mut fake, "/dangling", true), own("/none/x", "nothing"));
         assert!(find(&mut fake, "/loop/x", false).unwrap_err().contains("circle"));
         assert!(find(&mut fake, "/run/a/x", false).unwrap_err().contains("/run/a is no directory"));
+    }
+
+    /// A view that says of no path that it is as it is written: every walk goes part by part.
+    struct PartByPart<'a>(HostView<'a>);
+
+    impl View for PartByPart<'_> {
+        fn observe(&mut self, resource: &Resource) -> Result<State, Halt> {
+            self.0.observe(resource)
+        }
+        fn bytes(&mut self, path: &ByteText, content: &Content) -> Result<Vec<u8>, Halt> {
+            self.0.bytes(path, content)
+        }
+        fn list(&mut self, path: &ByteText) -> Result<Vec<ByteText>, Halt> {
+            self.0.list(path)
+        }
+        fn ask(&mut self, command: &CommandSpec) -> Result<Output, Halt> {
+            self.0.ask(command)
+        }
+        fn put(&mut self, bytes: Vec<u8>) -> Content {
+            self.0.put(bytes)
+        }
+        fn facts(&self) -> &Facts {
+            self.0.facts()
+        }
+        fn planning(&self) -> bool {
+            self.0.planning()
+        }
+        fn staged(&self) -> bool {
+            self.0.staged()
+        }
+    }
+
+    /// Every path of up to four parts: whether it is asked for at once or part by part, the same is found.
+    #[test]
+    fn a_path_that_is_as_it_is_written_leads_where_its_parts_lead() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        fs::create_dir_all(at("a/b/c")).unwrap();
+        fs::write(at("a/file"), "").unwrap();
+        for (link, target) in [("l", "a"), ("a/l", "b"), ("a/b/l", "/a"), ("n", "none")] {
+            std::os::unix::fs::symlink(target, at(link)).unwrap();
+        }
+        let laid = |paths: &[(&str, PathState)]| {
+            let mut overlay = Overlay::default();
+            for (path, state) in paths {
+                overlay.lay(Resource::Path((*path).into()), State::Path(state.clone()));
+            }
+            overlay
+        };
+        let is = || PathState::Directory { meta: meta(0o711) };
+        let link = || PathState::Link { target: "/a/b".into(), uid: Id::Number(0), gid: Id::Number(0) };
+        let overlays = [
+            laid(&[]),
+            laid(&[("/a", is()), ("/new", is()), ("/new/a", is())]),
+            laid(&[("/a/b", PathState::Absent), ("/a/b/c", PathState::Absent)]),
+            laid(&[("/a/b", link()), ("/l", is()), ("/l/b", is())]),
+            laid(&[("/a/b/c", is()), ("/a/file", is()), ("/a/file/c", is())]),
+        ];
+        let probe = Probe::new(folder.path(), Facts::default(), Running::default());
+        let names = ["a", "b", "c", "l", "n", "new", "file", "..", "."];
+        let mut paths = vec![PathBuf::from("/")];
+        for deep in 1..=4 {
+            let longer: Vec<PathBuf> = paths
+                .iter()
+                .filter(|path| path.components().count() == deep)
+                .flat_map(|path| names.map(|name| path.join(name)))
+                .collect();
+            paths.extend(longer);
+        }
+        let (environment, mut plain) = (BTreeMap::new(), 0);
+        for overlay in &overlays {
+            for (path, follow) in paths.iter().flat_map(|path| [(path, false), (path, true)]) {
+                let found = |slowly: bool| {
+                    let (mut blobs, mut seen, mut slow) = (Blobs::default(), Seen::default(), || ());
+                    let mut view = HostView::new(&probe, &mut blobs, overlay, &environment, true, &mut seen, &mut slow);
+                    let is_plain = view.is_plain(path);
+                    let spot = match slowly {
+                        true => Spot::reach(&mut PartByPart(view), path, follow),
+                        false => Spot::reach(&mut view, path, follow),
+                    };
+                    let told = spot.map(|spot| (spot.path, spot.state, spot.folder, spot.missing));
+                    (is_plain, told.map_err(|halt| halt.to_string()))
+                };
+                let (is_plain, at_once) = found(false);
+                assert_eq!(at_once, found(true).1, "{}", path.display());
+                plain += usize::from(is_plain);
+            }
+        }
+        assert!(plain > 100, "{plain} are as they are written");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
     fs, io,
     os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::Path,
+    sync::OnceLock,
 };
 
 use rustix::{
@@ -53,11 +54,12 @@ pub(super) fn bring(held: &impl AsRawFd, meta: &Meta) -> io::Result<bool> {
         rustix::fs::chown(&path, uid, gid).map_err(|error| refused("setting owner and group", error))?;
     }
     let dropped = drop_xattrs(&path, meta)?;
-    let has_mode = fs::metadata(&path)?.mode() & 0o7777 == meta.mode;
+    let mode = if has_owner && !dropped { found.mode() } else { fs::metadata(&path)?.mode() };
+    let has_mode = mode & 0o7777 == meta.mode;
     if !has_mode {
         rustix::fs::chmod(&path, Mode::from_raw_mode(meta.mode)).map_err(|error| refused("setting the mode", error))?;
     }
-    let added = add_xattrs(&path, meta)?;
+    let added = !meta.xattrs.is_empty() && add_xattrs(&path, meta)?;
     Ok(!has_owner || dropped || !has_mode || added)
 }
 
@@ -100,9 +102,22 @@ const LABEL: &[u8] = b"security.selinux";
 
 /// Whether what is made in a folder may get a security label that what is moved there would not.
 pub(super) fn labels_new_files(folder: &impl AsRawFd) -> io::Result<bool> {
+    if !gives_labels() {
+        return Ok(false);
+    }
     let folder = path_of(folder);
     let has = |label| xattr::value(&folder, label, Link::Follow).map(|label| label.is_some());
     Ok(has(LABEL)? || has(b"security.SMACK64")?)
+}
+
+/// Whether the kernel has a security module that labels files, asked once.
+fn gives_labels() -> bool {
+    static GIVES: OnceLock<bool> = OnceLock::new();
+    *GIVES.get_or_init(|| {
+        // Who cannot ask looks at the folders.
+        let known = fs::read_to_string("/proc/filesystems");
+        known.map_or(true, |known| known.contains("selinuxfs") || known.contains("smackfs"))
+    })
 }
 
 /// Gives a new file the security label of the file whose place it takes, where there is one and it may be given.

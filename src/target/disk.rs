@@ -13,6 +13,9 @@ use std::{
 /// asked for together.
 const SIDE_BY_SIDE: usize = 8;
 
+/// Files that are worth a thread: starting and ending one takes the processor as long as some of them.
+const WORTH_A_THREAD: usize = 4;
+
 /// What a thread needs that only waits.
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -48,7 +51,7 @@ pub(in crate::target) fn sync_all(files: &[File]) -> io::Result<()> {
     thread::scope(|scope| {
         // Where no thread can be started, the others have more to do.
         let start = |_| thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, sync_some).ok();
-        let beside: Vec<_> = (1..files.len().min(SIDE_BY_SIDE)).filter_map(start).collect();
+        let beside: Vec<_> = (1..files.len().div_ceil(WORTH_A_THREAD).min(SIDE_BY_SIDE)).filter_map(start).collect();
         let own = sync_some();
         beside.into_iter().map(|thread| thread.join().expect("who only waits does not panic")).fold(own, Result::and)
     })

@@ -9,7 +9,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat},
+    io::Errno,
+};
 
 use crate::{base::ByteText, target::disk};
 
@@ -31,10 +34,13 @@ impl Spot {
             return Err(io::Error::other("a path with \".\" or \"..\" in it"));
         }
         let name = parts.pop().map_or_else(|| OsString::from("."), |part| part.as_os_str().to_owned());
-        let root = open_folder_path(root)?;
-        let folder = match at_once(&root, &parts) {
-            Some(folder) => folder,
-            None => part_by_part(root, &parts)?,
+        let mut whole = root.to_owned();
+        whole.extend(&parts);
+        let folder = match at_once(&whole) {
+            Ok(folder) => folder,
+            Err(Errno::NOENT) => return Err(Errno::NOENT.into()),
+            // Whoever goes part by part finds out why.
+            Err(_) => part_by_part(open_folder_path(root)?, &parts)?,
         };
         Ok(Spot { folder, name })
     }
@@ -48,7 +54,7 @@ impl Spot {
     pub(super) fn stat(&self) -> io::Result<Option<Stat>> {
         match rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => Ok(Some(found)),
-            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -56,7 +62,7 @@ impl Spot {
     /// Removes a file or link that may be there.
     pub(super) fn clear(&self) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -95,12 +101,14 @@ fn open_folder_path(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, FOLDER, Mode::empty())?)
 }
 
-/// The folder that all of `parts` lead to, where the kernel can be told to follow no link (since 5.6). None for any reason:
-/// whoever then goes part by part finds out which.
-fn at_once(root: &OwnedFd, parts: &[Component<'_>]) -> Option<OwnedFd> {
-    let path: PathBuf = parts.iter().collect();
-    let path = if parts.is_empty() { Path::new(".") } else { &path };
-    rustix::fs::openat2(root, path, FOLDER, Mode::empty(), ResolveFlags::NO_SYMLINKS).ok()
+/// The folder at `path`, where the kernel can be told to follow no link (since 5.6).
+fn at_once(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat2(CWD, path, FOLDER, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+}
+
+/// Whether a folder is there, and no part of the path to it is a link. It is not, too, where the kernel cannot tell.
+pub(super) fn is_plain(path: &Path) -> bool {
+    at_once(path).is_ok()
 }
 
 fn part_by_part(root: OwnedFd, parts: &[Component<'_>]) -> io::Result<OwnedFd> {
@@ -115,7 +123,7 @@ fn part_by_part(root: OwnedFd, parts: &[Component<'_>]) -> io::Result<OwnedFd> {
 
 fn on_the_way(error: io::Error, at: &Path) -> io::Error {
     match error.raw_os_error() {
-        Some(code) if code == rustix::io::Errno::NOTDIR.raw_os_error() => {
+        Some(code) if code == Errno::NOTDIR.raw_os_error() => {
             io::Error::new(error.kind(), format!("{} is no directory, or a symbolic link to one", at.display()))
         }
         _ => error,
@@ -131,7 +139,7 @@ fn readable(folder: &OwnedFd) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rustix::fs::openat(folder, ".", flags, Mode::empty()) {
         Ok(readable) => Ok(Some(readable.into())),
-        Err(rustix::io::Errno::ACCESS) => Ok(None),
+        Err(Errno::ACCESS) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     base::ByteText,
     model::{change::CommandSpec, event::Output, facts::Facts},
     target::{
+        folder,
         process::{self, Running},
         xattr,
     },
@@ -48,6 +49,11 @@ impl Probe {
     /// What stands at `path` itself (links are not followed); `None` if nothing does, or if a parent is no folder.
     pub fn lstat(&self, path: &ByteText) -> io::Result<Option<fs::Metadata>> {
         absent_as_none(fs::symlink_metadata(self.locate(path)))
+    }
+
+    /// Whether a folder is there, and no part of the path to it is a link. It may say no where that is so.
+    pub fn is_plain(&self, path: &Path) -> bool {
+        folder::is_plain(&self.locate(&path.into()))
     }
 
     /// What stands at `path`, links followed.

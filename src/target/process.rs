@@ -2,9 +2,13 @@
 //! and counted, ended by deadline or cancellation.
 
 use std::{
+    fs::File,
     io::{self, Read, Write},
-    os::unix::process::{CommandExt, ExitStatusExt},
-    process::{Child, Command, ExitStatus, Stdio},
+    os::{
+        fd::OwnedFd,
+        unix::process::{CommandExt, ExitStatusExt},
+    },
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, Signal, kill_process_group},
+};
 
 use crate::model::{
     change::CommandSpec,
@@ -27,8 +35,13 @@ const TAIL_BYTES: usize = 48 * 1024;
 /// How long a process group may take to end by itself after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The longest pause between two looks at a program that runs: the delay of a cancellation.
+/// The pauses between two looks at a program that runs and has nothing more to say: they grow. The longest one is the
+/// delay of a cancellation, whatever it says.
+const PAUSE_MIN: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(20);
+
+/// A pipe that can take something takes so many bytes without waiting.
+const TAKEN_BYTES: usize = 4096;
 
 /// How long the streams are read on after the program's end, for a child that kept them open.
 const LINGER: Duration = Duration::from_millis(500);
@@ -203,20 +216,11 @@ pub fn run_held(spec: &CommandSpec, running: &Running, hold: Hold) -> io::Result
     }
     let mut child = start(spec)?;
     let group = Pid::from_child(&child);
-    let feeder = feed(&mut child, spec.stdin.clone());
-    let stdout = drain(child.stdout.take().expect("stdout is piped"));
-    let stderr = drain(child.stderr.take().expect("stderr is piped"));
-    let (status, timed_out) = wait(&mut child, group, spec.timeout_s.map(Duration::from_secs), running, hold)?;
-    let until = Instant::now() + LINGER;
-    let output = Output {
-        code: status.code(),
-        signal: status.signal(),
-        timed_out,
-        stdout: stdout.take_until(until),
-        stderr: stderr.take_until(until),
-    };
-    drop(feeder);
-    Ok(output)
+    let mut streams = Streams::of(&mut child, spec.stdin.as_deref().unwrap_or_default());
+    let limit = spec.timeout_s.map(Duration::from_secs);
+    let (status, timed_out) = wait(&mut child, group, limit, running, hold, &mut streams)?;
+    let [stdout, stderr] = streams.finish(Instant::now() + LINGER);
+    Ok(Output { code: status.code(), signal: status.signal(), timed_out, stdout, stderr })
 }
 
 fn start(spec: &CommandSpec) -> io::Result<Child> {
@@ -239,13 +243,6 @@ fn is_kept(name: &std::ffi::OsStr) -> bool {
         .any(|kept| name == *kept)
 }
 
-fn feed(child: &mut Child, input: Option<String>) -> Option<thread::JoinHandle<()>> {
-    let mut pipe = child.stdin.take()?;
-    let input = input?;
-    // A program that does not read its input is its own business: a broken pipe is no fault.
-    Some(thread::spawn(move || drop(pipe.write_all(input.as_bytes()))))
-}
-
 fn ends(running: &Running, hold: Hold) -> bool {
     running.is_cancelled() || hold == Hold::Loose && (running.is_given_up() || running.is_held())
 }
@@ -256,9 +253,10 @@ fn wait(
     limit: Option<Duration>,
     running: &Running,
     hold: Hold,
+    streams: &mut Streams<'_>,
 ) -> io::Result<(ExitStatus, bool)> {
     let started = Instant::now();
-    let mut pause = Duration::from_micros(200);
+    let mut pause = PAUSE_MIN;
     let mut ended_at: Option<Instant> = None;
     let mut timed_out = false;
     loop {
@@ -281,13 +279,83 @@ fn wait(
             }
             _ => {}
         }
-        thread::sleep(pause);
-        pause = (pause * 2).min(PAUSE_MAX);
+        if streams.is_open() {
+            // Its end closes them, and ends the wait.
+            streams.pass();
+        } else {
+            thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
     }
 }
 
-/// A stream that is being read in a thread of its own.
-struct Drain(Arc<Mutex<Kept>>, thread::JoinHandle<()>);
+/// A program's streams: what it is still to read, and what it has said so far.
+struct Streams<'a> {
+    input: Option<(ChildStdin, &'a [u8])>,
+    open: [Option<File>; 2],
+    kept: [Kept; 2],
+}
+
+impl<'a> Streams<'a> {
+    fn of(child: &mut Child, input: &'a str) -> Self {
+        let stdin = child.stdin.take().filter(|_| !input.is_empty());
+        let outputs = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
+        Streams {
+            input: stdin.map(|pipe| (pipe, input.as_bytes())),
+            open: outputs.map(|fd| fd.map(File::from)),
+            kept: Default::default(),
+        }
+    }
+
+    /// Whether the program, or one that it has started, may still say something or read on.
+    fn is_open(&self) -> bool {
+        self.input.is_some() || self.open.iter().any(Option::is_some)
+    }
+
+    /// Waits until something can be passed on, at most for [`PAUSE_MAX`], and does that.
+    fn pass(&mut self) {
+        let mut asked = Vec::with_capacity(3);
+        self.open.iter().flatten().for_each(|pipe| asked.push(PollFd::new(pipe, PollFlags::IN)));
+        self.input.iter().for_each(|(pipe, _)| asked.push(PollFd::new(pipe, PollFlags::OUT)));
+        let pause = Timespec { tv_sec: 0, tv_nsec: PAUSE_MAX.as_nanos() as i64 };
+        match poll(&mut asked, Some(&pause)) {
+            Ok(1..) => {}
+            Ok(0) | Err(Errno::INTR) => return,
+            Err(_) => return thread::sleep(PAUSE_MAX),
+        }
+        let ready: Vec<bool> = asked.iter().map(|asked| !asked.revents().is_empty()).collect();
+        let mut ready = ready.into_iter();
+        let mut buffer = [0; 16 * 1024];
+        for (pipe, kept) in self.open.iter_mut().zip(&mut self.kept) {
+            let Some(open) = pipe.as_mut().filter(|_| ready.next() == Some(true)) else { continue };
+            match open.read(&mut buffer) {
+                Ok(read @ 1..) => kept.add(&buffer[..read]),
+                _ => *pipe = None,
+            }
+        }
+        if let Some((pipe, bytes)) = self.input.as_mut().filter(|_| ready.next() == Some(true)) {
+            // A program that does not read its input is its own business: a broken pipe is no fault.
+            let written = pipe.write(&bytes[..bytes.len().min(TAKEN_BYTES)]).unwrap_or(bytes.len());
+            *bytes = &bytes[written..];
+            if bytes.is_empty() {
+                self.input = None;
+            }
+        }
+    }
+
+    /// What was said when both streams ended, or at `until` if something still holds one open. That may go on talking:
+    /// nobody listens, and it does not notice.
+    fn finish(mut self, until: Instant) -> [Capped; 2] {
+        self.input = None;
+        while self.is_open() && Instant::now() < until {
+            self.pass();
+        }
+        for mut pipe in self.open.into_iter().flatten() {
+            thread::spawn(move || io::copy(&mut pipe, &mut io::sink()));
+        }
+        self.kept.map(Kept::finish)
+    }
+}
 
 /// The beginning and the end of a stream. Memory stays bounded.
 #[derive(Clone, Default)]
@@ -295,28 +363,6 @@ pub struct Kept {
     head: Vec<u8>,
     tail: std::collections::VecDeque<u8>,
     bytes: u64,
-}
-
-fn drain(mut pipe: impl Read + Send + 'static) -> Drain {
-    let kept = Arc::new(Mutex::new(Kept::default()));
-    let shared = Arc::clone(&kept);
-    let reader = thread::spawn(move || {
-        let mut buffer = [0u8; 16 * 1024];
-        while let Ok(n @ 1..) = pipe.read(&mut buffer) {
-            shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&buffer[..n]);
-        }
-    });
-    Drain(kept, reader)
-}
-
-impl Drain {
-    /// What was read when the stream ended, or at `until` if something still holds it open.
-    fn take_until(self, until: Instant) -> Capped {
-        while !self.1.is_finished() && Instant::now() < until {
-            thread::sleep(Duration::from_micros(200));
-        }
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)).finish()
-    }
 }
 
 impl Kept {
@@ -366,6 +412,44 @@ mod tests {
         assert_eq!((output.code, output.stdout.bytes, output.stderr.bytes), (Some(3), 300_004, 300_000));
         assert!(output.stdout.cut && output.stdout.text.ends_with("oend\n"));
         assert!(output.stdout.text.len() < HEAD_BYTES + TAIL_BYTES + 100);
+    }
+
+    #[test]
+    fn long_input_and_output_do_not_wait_for_each_other() {
+        let input = "line\n".repeat(200_000);
+        let spec = CommandSpec { stdin: Some(input.clone()), ..sh("tee /dev/stderr") };
+        let output = run(&spec, &Running::default()).unwrap();
+        assert_eq!([output.stdout.bytes, output.stderr.bytes], [input.len() as u64; 2]);
+        let spec = CommandSpec { timeout_s: Some(60), stdin: Some(input), ..sh("exec <&-; echo I do not read") };
+        assert_eq!(run(&spec, &Running::default()).unwrap().stdout.text, "I do not read\n");
+        let folder = tempfile::tempdir().unwrap();
+        let chdir = Some(folder.path().to_string_lossy().into());
+        let silent = CommandSpec { argv: sh("exec >&- 2>&-; cat > read").argv, chdir, ..spec };
+        assert!(run(&silent, &Running::default()).unwrap().succeeded());
+        assert_eq!(std::fs::metadata(folder.path().join("read")).unwrap().len(), 1_000_000);
+    }
+
+    #[test]
+    fn who_says_no_more_is_waited_for_and_who_is_left_behind_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |script: &str| {
+            let output = run(
+                &CommandSpec { chdir: Some(folder.path().to_string_lossy().into()), ..sh(script) },
+                &Running::default(),
+            );
+            output.unwrap().stdout.text
+        };
+        assert_eq!(said("echo now; exec >&- 2>&-; sleep 0.3; echo done > end"), "now\n");
+        assert_eq!(std::fs::read_to_string(folder.path().join("end")).unwrap(), "done\n");
+        // It talks on when nobody listens any more, and lives.
+        assert_eq!(said("(sleep 3; echo late; echo late > late) & echo now"), "now\n");
+        let late = folder.path().join("late");
+        assert!(!late.exists(), "who was left behind was waited for");
+        let until = Instant::now() + Duration::from_secs(30);
+        while !late.exists() {
+            assert!(Instant::now() < until, "who was left behind has died");
+            thread::sleep(PAUSE_MAX);
+        }
     }
 
     #[test]

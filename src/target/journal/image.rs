@@ -124,7 +124,8 @@ pub(in crate::target) fn times_of(stat: &rustix::fs::Stat) -> Timestamps {
 
 /// Copies a content, and says if it was another.
 pub(in crate::target) fn copy_checked(mut from: impl Read, to: &mut impl Write, content: &Content) -> io::Result<()> {
-    let (mut hasher, mut buffer) = (Hasher::default(), vec![0u8; 128 * 1024]);
+    let at_once = content.bytes.clamp(1, 128 * 1024) as usize;
+    let (mut hasher, mut buffer) = (Hasher::default(), vec![0u8; at_once]);
     loop {
         match from.read(&mut buffer) {
             Ok(0) => break,

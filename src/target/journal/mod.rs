@@ -182,8 +182,10 @@ impl Journal {
         for ((no, due), keep) in (first..).zip(due).zip(&keeps) {
             let no = u32::try_from(no).map_err(|_| JournalFault::TooLong { bytes: usize::MAX })?;
             let path = self.image_path(no);
-            // Left by an earlier try of the same entry that could not be armed.
-            let _none_there = fs::remove_file(&path);
+            if keep.is_some() {
+                // Left by an earlier try of the same entry that could not be armed.
+                let _none_there = fs::remove_file(&path);
+            }
             let saved = keep.as_ref().map(|keep| image::save(keep, blobs, &path)).transpose();
             let saved = saved.map_err(JournalFault::io(format!("keeping what {} holds", subject(due.deed))))?;
             let image = saved.map(|(image, file)| {

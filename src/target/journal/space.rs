@@ -1,6 +1,9 @@
 //! Whether there is room for the change and for the way back, asked before the first byte is written.
 
-use std::{collections::HashMap, io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     model::{
@@ -9,7 +12,7 @@ use crate::{
     },
     target::{
         Probe,
-        folder::Spot,
+        folder::{Spot, path_of},
         journal::{fault::JournalFault, image::Keep},
     },
 };
@@ -28,13 +31,18 @@ pub(super) fn check(probe: &Probe, home: &Path, deeds: &[&Deed], keeps: &[Option
     if free < copies + SLACK_BYTES {
         return Err(JournalFault::NoSpace { what: "the way back", needed: copies + SLACK_BYTES, free });
     }
-    let mut needs: HashMap<u64, (u64, std::path::PathBuf)> = HashMap::new();
+    let mut disks: Vec<Disk> = Vec::new();
+    // Steps that come together go into few folders, one after another.
+    let mut last = (Path::new(""), None);
     for (deed, keep) in deeds.iter().zip(keeps) {
-        let Some((folder, device, new)) = new_bytes(probe, deed).map_err(doing())? else { continue };
+        let Some((folder, new)) = new_bytes(deed) else { continue };
+        if last.0 != folder {
+            last = (folder, disk_of(probe, folder, &mut disks).map_err(doing())?);
+        }
         let back = keep.as_ref().filter(copied).map_or(0, |keep| keep.content.bytes);
-        needs.entry(device).or_insert((0, folder)).0 += new + back;
+        last.1.into_iter().for_each(|at: usize| disks[at].bytes += new + back);
     }
-    for (device, (bytes, folder)) in needs {
+    for Disk { device, folder, bytes } in disks {
         let free = free_bytes(&folder).map_err(doing())?;
         let needed = bytes + if device == own { copies + SLACK_BYTES } else { 0 };
         if free < needed {
@@ -44,21 +52,34 @@ pub(super) fn check(probe: &Probe, home: &Path, deeds: &[&Deed], keeps: &[Option
     Ok(())
 }
 
-/// How many bytes a deed writes anew, and where: the nearest folder that exists.
-fn new_bytes(probe: &Probe, deed: &Deed) -> io::Result<Option<(std::path::PathBuf, u64, u64)>> {
-    let Deed::Change(Change { resource: Resource::Path(path), before, after }) = deed else { return Ok(None) };
-    let State::Path(PathState::File { content, .. }) = after else { return Ok(None) };
-    if matches!(before, State::Path(PathState::File { content: old, .. }) if old == content) {
-        return Ok(None);
-    }
-    // A folder that an earlier deed of the same step makes is not there yet: the one above it is on the same disk.
+/// A file system that is written to.
+struct Disk {
+    device: u64,
+    /// A folder on it.
+    folder: PathBuf,
+    /// How many bytes it will get.
+    bytes: u64,
+}
+
+/// How many bytes a deed writes anew, and into which folder.
+fn new_bytes(deed: &Deed) -> Option<(&Path, u64)> {
+    let Deed::Change(Change { resource: Resource::Path(path), before, after }) = deed else { return None };
+    let State::Path(PathState::File { content, .. }) = after else { return None };
+    let stays = matches!(before, State::Path(PathState::File { content: old, .. }) if old == content);
+    path.as_path().parent().filter(|_| !stays).map(|folder| (folder, content.bytes))
+}
+
+/// Which of the disks a folder is on, or will be on: where it is not there yet, the nearest one above it is on the same.
+fn disk_of(probe: &Probe, folder: &Path, disks: &mut Vec<Disk>) -> io::Result<Option<usize>> {
     let root = probe.locate(&"/".into());
-    let nearest = path.as_path().ancestors().find_map(|path| Spot::find(&root, &path.into()).ok());
+    let nearest = folder.ancestors().find_map(|folder| Spot::find(&root, &folder.join("it").into()).ok());
     let Some(spot) = nearest else { return Ok(None) };
-    let folder = crate::target::folder::path_of(&spot.folder);
     let device = rustix::fs::fstat(&spot.folder)?.st_dev;
-    let real = std::fs::read_link(folder)?;
-    Ok(Some((real, device, content.bytes)))
+    if let Some(at) = disks.iter().position(|disk| disk.device == device) {
+        return Ok(Some(at));
+    }
+    disks.push(Disk { device, folder: std::fs::read_link(path_of(&spot.folder))?, bytes: 0 });
+    Ok(Some(disks.len() - 1))
 }
 
 fn free_bytes(path: &Path) -> io::Result<u64> {
