@@ -1,8 +1,8 @@
 """Hosts on loopback addresses: an sshd for each, in a mount namespace of its own.
 
-What tells one from another is bound over in its namespace: the folder of the journals and locks, `/var/lib/rollbook`.
-Its home is a folder of its own too, so that each has to get its own agent. All else they share with this machine, the
-processors above all: what one side saves, the other side gets.
+What tells one from another is bound over in its namespace: `/var/lib`, with the folder of the journals and locks,
+`/var/lib/rollbook`, and one for large files, `/var/lib/data`. Its home is a folder of its own too, so that each has to get
+its own agent. All else they share with this machine, the processors above all: what one side saves, the other side gets.
 """
 import atexit
 import os
@@ -14,7 +14,7 @@ import subprocess
 import time
 
 BASTION = "127.0.250.1"
-STATE = pathlib.Path("/var/lib/rollbook")
+LIB = "/var/lib"
 SETTINGS = """\
 Port {port}
 HostKey {keys}/host
@@ -49,7 +49,7 @@ class Hosts:
         self.keys = work / "keys"
         self.key, self.known = self.keys / "client", self.keys / "known_hosts"
         self.running = {}
-        self.made_state = False
+        self.moved = 0
         atexit.register(self.stop)
 
     def tree(self, host):
@@ -57,8 +57,12 @@ class Hosts:
         return self.work / "hosts" / host
 
     def box(self, host):
-        """What is only this host's: its home, its state."""
+        """What is only this host's: its `home`, and its `lib`."""
         return self.work / "boxes" / host
+
+    def data(self, host):
+        """What it sees as `/var/lib/data`: in one file system with its journals, as on most hosts."""
+        return self.box(host) / "lib/data"
 
     def ssh(self, *more):
         """Arguments of the system's ssh and scp, but for the port."""
@@ -77,9 +81,6 @@ class Hosts:
         self.known.write_text("".join(f"[{host}]:{self.port} {public}\n" for host in known))
         (self.keys / "sshd_config").write_text(SETTINGS.format(port=self.port, keys=self.keys))
         pathlib.Path("/run/sshd").mkdir(exist_ok=True)
-        if not STATE.exists():
-            STATE.mkdir(parents=True)
-            self.made_state = True
 
     def up(self, count):
         """Sees to it that so many listen."""
@@ -103,8 +104,8 @@ class Hosts:
     def spawn(self, host, port, settings=()):
         """One sshd. It dies with this process, however that ends."""
         box = self.box(host)
-        (box / "home").mkdir(parents=True, exist_ok=True)
-        (box / "state").mkdir(exist_ok=True)
+        for part in ("home", "lib/rollbook", "lib/data"):
+            (box / part).mkdir(parents=True, exist_ok=True)
         options = [f"ListenAddress={host}:{port}", f"SetEnv=HOME={box}/home", *(settings or ["MaxStartups=1000"])]
         sshd = ["/usr/sbin/sshd", "-D", "-e", "-f", str(self.keys / "sshd_config")]
         sshd += [word for option in options for word in ("-o", option)]
@@ -112,7 +113,7 @@ class Hosts:
         apart = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]
         log = open(self.work / "sshd.log", "ab")
         return subprocess.Popen(
-            [*apart, "sh", "-c", script, "host", str(box / "state"), str(STATE), *sshd],
+            [*apart, "sh", "-c", script, "host", str(box / "lib"), LIB, *sshd],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
             env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
         )
@@ -130,16 +131,22 @@ class Hosts:
                 time.sleep(0.02)
 
     def make_cold(self, count):
-        """As before any work: one stale file."""
+        """As before any work: one stale file. What the last one has made is moved away and not removed, and all is brought onto
+        the disk: nobody is to pay for what another has left to the kernel, or for many inodes that have just become free."""
         for host in addresses(count):
-            shutil.rmtree(self.tree(host), ignore_errors=True)
-            self.tree(host).mkdir(parents=True)
+            for folder in (self.tree(host), self.data(host)):
+                if folder.exists() and any(folder.iterdir()):
+                    self.moved += 1
+                    (self.work / "old").mkdir(exist_ok=True)
+                    folder.rename(self.work / "old" / str(self.moved))
+                folder.mkdir(parents=True, exist_ok=True)
             (self.tree(host) / "stale.lock").write_text("stale\n")
+        os.sync()
 
     def forget_agents(self, count):
         """As before any contact: nobody's agents, caches and journals."""
         for host in addresses(count):
-            for part in ("home", "state"):
+            for part in ("home", "lib/rollbook"):
                 for left in (self.box(host) / part).iterdir():
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
 
@@ -167,9 +174,8 @@ class Hosts:
             child.send_signal(signal.SIGTERM)
         for child in ended:
             child.wait()
-        if hosts is None and self.made_state:
-            STATE.rmdir()
-            self.made_state = False
+        if hosts is None:
+            shutil.rmtree(self.work / "old", ignore_errors=True)
 
 
 def children(pid):

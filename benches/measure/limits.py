@@ -84,8 +84,8 @@ class Limits:
 
     def scp(self, count):
         words = " ".join(["scp", "-q", "-c", CIPHER, *self.hosts.ssh(), "-P", str(self.hosts.port)])
-        one = f"exec {words} {self.work.given}/files/big.bin root@{{}}:{self.hosts.work}/hosts/{{}}/big.bin"
+        one = f"exec {words} {self.work.given}/files/big.bin root@{{}}:/var/lib/data/big.bin"
         return self.who.each(["xargs", "-P", str(count), "-I{}", "sh", "-c", one], count)
 
     def all_have(self, count, size):
-        return all((self.hosts.tree(host) / "big.bin").stat().st_size == size for host in addresses(count))
+        return all((self.hosts.data(host) / "big.bin").stat().st_size == size for host in addresses(count))
