@@ -11,6 +11,9 @@ pub const INPUT_BYTES_MAX: usize = 1024 * 1024;
 /// and into the record.
 const DIFF_BYTES_MAX: usize = 16 * 1024;
 
+/// What is told of a new file that is too long to be told whole: a beginning by which people know it.
+const BEGINNING_BYTES_MAX: usize = 4 * 1024;
+
 /// After this, the comparison is finished with less care.
 const TIME_MAX: Duration = Duration::from_millis(200);
 
@@ -30,7 +33,7 @@ pub fn diff(old: &[u8], new: &[u8]) -> Option<String> {
     for hunk in diff.unified_diff().context_radius(3).iter_hunks() {
         told.push_str(&hunk.to_string());
         if told.len() > DIFF_BYTES_MAX {
-            return Some(cut(told));
+            return Some(cut(told, DIFF_BYTES_MAX));
         }
     }
     Some(told)
@@ -39,12 +42,14 @@ pub fn diff(old: &[u8], new: &[u8]) -> Option<String> {
 /// The same where there was nothing: all that there is to read is what will be told.
 fn added(new: &str) -> String {
     let lines = new.split_inclusive('\n').count();
+    let is_short = new.len() + lines <= DIFF_BYTES_MAX - 100;
+    let bytes_max = if is_short { DIFF_BYTES_MAX } else { BEGINNING_BYTES_MAX };
     let mut told = if lines == 1 { "@@ -0,0 +1 @@\n".to_owned() } else { format!("@@ -0,0 +1,{lines} @@\n") };
     for line in new.split_inclusive('\n') {
         told.push('+');
         told.push_str(line);
-        if told.len() > DIFF_BYTES_MAX {
-            return cut(told);
+        if told.len() > bytes_max {
+            return cut(told, bytes_max);
         }
     }
     if !new.ends_with('\n') {
@@ -59,9 +64,9 @@ fn text(bytes: &[u8]) -> Option<&str> {
     short.then(|| std::str::from_utf8(bytes).ok())?
 }
 
-fn cut(mut told: String) -> String {
+fn cut(mut told: String, bytes_max: usize) -> String {
     const NOTE: &str = "[… the rest of the diff is left out …]\n";
-    let mut end = DIFF_BYTES_MAX - NOTE.len();
+    let mut end = bytes_max - NOTE.len();
     while !told.is_char_boundary(end) {
         end -= 1;
     }
@@ -100,7 +105,11 @@ mod tests {
         assert!(told.len() <= DIFF_BYTES_MAX, "{}", told.len());
         let all_new: String = (0..30_000).map(|n| format!("line {n} é\n")).collect();
         let told = diff(b"", all_new.as_bytes()).unwrap();
-        assert!(told.len() <= DIFF_BYTES_MAX && told.ends_with("left out …]\n"));
+        assert!(told.len() <= BEGINNING_BYTES_MAX && told.len() > BEGINNING_BYTES_MAX / 2, "{}", told.len());
+        assert!(told.ends_with("left out …]\n"));
+        let whole = all_new.split_inclusive('\n').take(700).collect::<String>();
+        let told = diff(b"", whole.as_bytes()).unwrap();
+        assert!(told.len() > whole.len() && told.len() <= DIFF_BYTES_MAX && told.ends_with("+line 699 é\n"));
         assert_eq!(diff(&vec![b'a'; INPUT_BYTES_MAX + 1], b""), None);
     }
 }
