@@ -6,7 +6,7 @@ use crate::{
     model::{
         change::{Act, Change, CommandSpec, Deed, Undo},
         event::Output,
-        state::{PathState, Resource, State},
+        state::Resource,
     },
     resources::{self, Halt, View, service},
     steps::Decision,
@@ -111,21 +111,8 @@ pub(super) fn together(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
 
 /// Whether a change is more than a few small writes.
 pub(super) fn takes_time(change: &Change) -> bool {
-    !matches!(change.resource, Resource::Path(_)) || new_content(change).is_some_and(|new| new.bytes > QUICK_BYTES)
+    !matches!(change.resource, Resource::Path(_)) || change.new_content().is_some_and(|new| new.bytes > QUICK_BYTES)
 }
 
 /// A content that is written in no time.
 const QUICK_BYTES: u64 = 1024 * 1024;
-
-/// The new content that a change brings, if it brings one.
-pub(super) fn new_content(change: &Change) -> Option<crate::model::state::Content> {
-    match (&change.before, &change.after) {
-        (State::Path(PathState::File { content: old, .. }), State::Path(PathState::File { content, .. }))
-            if old == content =>
-        {
-            None
-        }
-        (_, State::Path(PathState::File { content, .. })) => Some(*content),
-        _ => None,
-    }
-}

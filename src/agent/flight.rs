@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    agent::{deeds, deeds::new_content, life::unjournalled, serve::Run},
+    agent::{deeds, life::unjournalled, serve::Run},
     model::{
         change::{Change, Deed},
         ids::TaskNo,
@@ -107,7 +107,7 @@ impl<W: Write> Run<'_, W> {
     /// Makes the new files of these changes beside their places, and with them those of the changes that fly behind: one
     /// wait for the disk serves all of them.
     pub(super) fn stage(&self, changes: &[Change], own: &[Armed]) -> Result<(), Halt> {
-        if !changes.iter().any(|change| new_content(change).is_some()) {
+        if !changes.iter().any(|change| change.new_content().is_some()) {
             return Ok(());
         }
         let journal = self.journal.as_ref().expect("an apply has a journal");
@@ -202,7 +202,7 @@ fn is_plain(change: &Change) -> bool {
 fn can_be_kept(change: &Change, blobs: &Blobs) -> bool {
     match &change.before {
         State::Path(PathState::File { content, .. }) => {
-            new_content(change).is_none() && !change.after.is_absent()
+            change.new_content().is_none() && !change.after.is_absent()
                 || content.bytes <= KEPT_BYTES_MAX && blobs.has(content)
         }
         _ => true,

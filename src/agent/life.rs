@@ -6,12 +6,7 @@ use std::{
 };
 
 use crate::{
-    agent::{
-        deeds::{self, new_content},
-        report,
-        serve::Run,
-        validate,
-    },
+    agent::{deeds, report, serve::Run, validate},
     base::{point::fault, secret::HIDDEN},
     model::{
         change::{Change, Deed, DeedReport},
@@ -256,11 +251,11 @@ impl<W: Write> Run<'_, W> {
 
     /// Waits for the contents that are not here yet.
     fn fetch(&mut self, changes: &[Change]) -> Result<(), Halt> {
-        for content in changes.iter().filter_map(new_content) {
-            if !self.blobs.has(&content) {
-                self.voice.say(FromAgent::Need(content));
+        for content in changes.iter().filter_map(Change::new_content) {
+            if !self.blobs.has(content) {
+                self.voice.say(FromAgent::Need(*content));
                 self.voice.finish();
-                self.await_content(&content)?;
+                self.await_content(content)?;
             }
         }
         Ok(())
@@ -394,13 +389,14 @@ impl<W: Write> Run<'_, W> {
     /// tells itself.
     pub(super) fn diff(&self, task: &Task, change: &Change) -> Option<String> {
         let Resource::Path(file) = &change.resource else { return None };
-        let content = new_content(change).filter(|new| !task.sensitive && new.bytes <= path::INPUT_BYTES_MAX as u64)?;
+        let content =
+            change.new_content().filter(|new| !task.sensitive && new.bytes <= path::INPUT_BYTES_MAX as u64)?;
         let old = match &change.before {
             State::Path(PathState::File { content, .. }) => self.old_bytes(file, content)?,
-            State::Path(PathState::Absent) if !self.blobs.is_the_controllers(&content) => Vec::new(),
+            State::Path(PathState::Absent) if !self.blobs.is_the_controllers(content) => Vec::new(),
             _ => return None,
         };
-        path::diff(&old, &self.blobs.bytes(&content)?.ok()?)
+        path::diff(&old, &self.blobs.bytes(content)?.ok()?)
     }
 
     fn old_bytes(&self, file: &crate::base::ByteText, content: &Content) -> Option<Vec<u8>> {

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    event::Output,
-    state::{Difference, Resource, State},
+use crate::{
+    base::ByteText,
+    model::{
+        event::Output,
+        state::{Content, Difference, Meta, PathState, Resource, State},
+    },
 };
 
 /// A resource, its state before, and its state after: the one law.
@@ -24,6 +27,19 @@ impl Change {
     /// The way back.
     pub fn reversed(&self) -> Change {
         Change { resource: self.resource.clone(), before: self.after.clone(), after: self.before.clone() }
+    }
+
+    /// The file that it makes, or gives a new content: its path, the content, the attributes.
+    pub fn new_file(&self) -> Option<(&ByteText, &Content, &Meta)> {
+        let Resource::Path(path) = &self.resource else { return None };
+        let State::Path(PathState::File { content, meta }) = &self.after else { return None };
+        let stays = matches!(&self.before, State::Path(PathState::File { content: old, .. }) if old == content);
+        (!stays).then_some((path, content, meta))
+    }
+
+    /// The new content that it brings, if it brings one.
+    pub fn new_content(&self) -> Option<&Content> {
+        self.new_file().map(|(_, content, _)| content)
     }
 }
 
@@ -106,6 +122,14 @@ pub enum UndoKind {
 }
 
 impl Deed {
+    /// The file that it makes, or gives a new content: see [`Change::new_file`].
+    pub fn new_file(&self) -> Option<(&ByteText, &Content, &Meta)> {
+        match self {
+            Deed::Change(change) => change.new_file(),
+            Deed::Act { .. } => None,
+        }
+    }
+
     /// How it is undone.
     pub fn undo_kind(&self) -> UndoKind {
         match self {

@@ -6,10 +6,8 @@ use std::{
 };
 
 use crate::{
-    model::{
-        change::{Change, Deed},
-        state::{PathState, Resource, State},
-    },
+    base::ByteText,
+    model::change::Deed,
     target::{
         Probe,
         folder::{Spot, path_of},
@@ -33,14 +31,16 @@ pub(super) fn check(probe: &Probe, home: &Path, deeds: &[&Deed], keeps: &[Option
     }
     let mut disks: Vec<Disk> = Vec::new();
     // Steps that come together go into few folders, one after another.
-    let mut last = (Path::new(""), None);
+    let mut last: (Option<&Path>, Option<usize>) = (None, None);
     for (deed, keep) in deeds.iter().zip(keeps) {
-        let Some((folder, new)) = new_bytes(deed) else { continue };
+        let Some((path, content, _)) = deed.new_file() else { continue };
+        let folder = path.as_path().parent();
         if last.0 != folder {
-            last = (folder, disk_of(probe, folder, &mut disks).map_err(doing())?);
+            last = (folder, disk_of(probe, path, &mut disks).map_err(doing())?);
         }
-        let back = keep.as_ref().filter(copied).map_or(0, |keep| keep.content.bytes);
-        last.1.into_iter().for_each(|at: usize| disks[at].bytes += new + back);
+        if let Some(at) = last.1 {
+            disks[at].bytes += content.bytes + keep.as_ref().filter(copied).map_or(0, |keep| keep.content.bytes);
+        }
     }
     for Disk { device, folder, bytes } in disks {
         let free = free_bytes(&folder).map_err(doing())?;
@@ -61,18 +61,10 @@ struct Disk {
     bytes: u64,
 }
 
-/// How many bytes a deed writes anew, and into which folder.
-fn new_bytes(deed: &Deed) -> Option<(&Path, u64)> {
-    let Deed::Change(Change { resource: Resource::Path(path), before, after }) = deed else { return None };
-    let State::Path(PathState::File { content, .. }) = after else { return None };
-    let stays = matches!(before, State::Path(PathState::File { content: old, .. }) if old == content);
-    path.as_path().parent().filter(|_| !stays).map(|folder| (folder, content.bytes))
-}
-
-/// Which of the disks a folder is on, or will be on: where it is not there yet, the nearest one above it is on the same.
-fn disk_of(probe: &Probe, folder: &Path, disks: &mut Vec<Disk>) -> io::Result<Option<usize>> {
+/// Which of the disks a path is on, or will be on: a folder that is not there yet will be on that of the one above it.
+fn disk_of(probe: &Probe, path: &ByteText, disks: &mut Vec<Disk>) -> io::Result<Option<usize>> {
     let root = probe.locate(&"/".into());
-    let nearest = folder.ancestors().find_map(|folder| Spot::find(&root, &folder.join("it").into()).ok());
+    let nearest = path.as_path().ancestors().find_map(|path| Spot::find(&root, &path.into()).ok());
     let Some(spot) = nearest else { return Ok(None) };
     let device = rustix::fs::fstat(&spot.folder)?.st_dev;
     if let Some(at) = disks.iter().position(|disk| disk.device == device) {

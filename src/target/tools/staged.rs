@@ -5,8 +5,8 @@ use std::{io, os::fd::AsFd};
 use crate::{
     base::{ByteText, point::fault},
     model::{
-        change::{Change, Deed},
-        state::{Content, Meta, PathState, Resource, State},
+        change::Deed,
+        state::{Content, Meta},
     },
     target::{Tools, attributes, blobs::MEMORY_BYTES_EACH_MAX, disk},
 };
@@ -76,8 +76,5 @@ impl Tools<'_> {
 
 /// The file that a deed makes anew, where its content is short.
 fn short_content(deed: &Deed) -> Option<(&ByteText, &Content, &Meta)> {
-    let Deed::Change(Change { resource: Resource::Path(path), before, after }) = deed else { return None };
-    let State::Path(PathState::File { content, meta }) = after else { return None };
-    let stays = matches!(before, State::Path(PathState::File { content: old, .. }) if old == content);
-    (!stays && content.bytes <= MEMORY_BYTES_EACH_MAX).then_some((path, content, meta))
+    deed.new_file().filter(|(_, content, _)| content.bytes <= MEMORY_BYTES_EACH_MAX)
 }
