@@ -10,10 +10,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::target::process::Running;
-
-/// A pipe that can take something takes so many bytes without waiting.
-const TAKEN_BYTES: usize = 4096;
+use crate::target::process::{Running, TAKEN_BYTES};
 
 /// How often it is looked whether the controller is still there.
 const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };

@@ -17,7 +17,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-pub use streams::Kept;
+pub use streams::{Kept, TAKEN_BYTES};
 
 use crate::{
     model::{change::CommandSpec, event::Output},

@@ -21,7 +21,7 @@ const HEAD_BYTES: usize = 16 * 1024;
 const TAIL_BYTES: usize = 48 * 1024;
 
 /// A pipe that can take something takes so many bytes without waiting.
-const TAKEN_BYTES: usize = 4096;
+pub const TAKEN_BYTES: usize = 4096;
 
 /// A program's streams: what it is still to read, and what it has said so far.
 pub(super) struct Streams<'a> {
