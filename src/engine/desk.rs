@@ -41,12 +41,15 @@ struct Inner {
 }
 
 impl Inner {
-    /// Whether so many bytes of a file's may be kept for other hosts. What was rendered is hardly ever the same for another.
-    fn may_keep(&mut self, content: &Content, bytes: u64) -> bool {
+    /// Takes room for so many bytes that are kept for other hosts; whether there was any. What was rendered gets none: it is
+    /// hardly ever the same for another.
+    fn take_room(&mut self, content: &Content, bytes: u64) -> bool {
         let is_file = matches!(self.contents.get(content), Some(Source::File(_)));
-        let may = is_file && self.kept_bytes + bytes <= KEPT_BYTES_MAX;
-        self.kept_bytes += if may { bytes } else { 0 };
-        may
+        let has_room = is_file && self.kept_bytes + bytes <= KEPT_BYTES_MAX;
+        if has_room {
+            self.kept_bytes += bytes;
+        }
+        has_room
     }
 }
 
@@ -91,7 +94,7 @@ impl Shelf {
         let piece = if may_pack { Piece::packed(bytes) } else { Piece::Plain(bytes) };
         let mut inner = self.inner();
         let is_whole = offset == 0 && piece.stands_for() == content.bytes;
-        if is_whole && inner.may_keep(content, piece.travels()) {
+        if is_whole && inner.take_room(content, piece.travels()) {
             inner.pieces.insert(*content, piece.clone());
         }
         Ok(piece)
@@ -116,7 +119,7 @@ impl Shelf {
         }
         let told = path::diff(&[], &bytes);
         let mut inner = self.inner();
-        if inner.may_keep(content, told.as_ref().map_or(0, String::len) as u64) {
+        if inner.take_room(content, told.as_ref().map_or(0, String::len) as u64) {
             inner.added.insert(*content, told.clone());
         }
         told

@@ -42,14 +42,12 @@ pub fn diff(old: &[u8], new: &[u8]) -> Option<String> {
 /// The same where there was nothing: all that there is to read is what will be told.
 fn added(new: &str) -> String {
     let lines = new.split_inclusive('\n').count();
-    let is_short = new.len() + lines <= DIFF_BYTES_MAX - 100;
-    let bytes_max = if is_short { DIFF_BYTES_MAX } else { BEGINNING_BYTES_MAX };
     let mut told = if lines == 1 { "@@ -0,0 +1 @@\n".to_owned() } else { format!("@@ -0,0 +1,{lines} @@\n") };
     for line in new.split_inclusive('\n') {
         told.push('+');
         told.push_str(line);
-        if told.len() > bytes_max {
-            return cut(told, bytes_max);
+        if told.len() > DIFF_BYTES_MAX {
+            return cut(told, BEGINNING_BYTES_MAX);
         }
     }
     if !new.ends_with('\n') {
