@@ -72,7 +72,9 @@ class Hosts:
 
     def prepare(self, most):
         """Keys and settings, for as many hosts as there can ever be."""
-        shutil.rmtree(self.keys, ignore_errors=True)
+        # The latter where an earlier one was killed.
+        for left in (self.keys, self.work / "old"):
+            shutil.rmtree(left, ignore_errors=True)
         self.keys.mkdir(parents=True)
         for name in ("host", "client"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", self.keys / name], check=True)
