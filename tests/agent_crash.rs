@@ -46,6 +46,13 @@ fn start(host: &Host) -> Agent {
     Agent { child, controller: Controller::greet(to_agent, from_agent, None) }
 }
 
+/// One that has begun to apply its first run.
+fn begun(host: &Host) -> Agent {
+    let mut agent = start(host);
+    agent.controller.open(Mode::Apply, 1);
+    agent
+}
+
 impl Agent {
     fn kill(mut self) {
         self.child.kill().unwrap();
@@ -155,8 +162,7 @@ fn a_run_killed_at_any_time_is_settled_by_the_next_agent() {
 fn a_recovery_that_is_killed_is_recovered() {
     let host = lived_in();
     let before = seen(&host);
-    let mut agent = start(&host);
-    agent.controller.open(Mode::Apply, 1);
+    let mut agent = begun(&host);
     steps(&mut agent.controller);
     agent.controller.await_message(|message| matches!(message, FromAgent::Ended(end) if end.no.step == 8));
     agent.kill();
@@ -196,8 +202,7 @@ fn an_undo_that_is_killed_is_put_back_and_can_be_made_again() {
     };
     let host = lived_in();
     let before = without_times(&host);
-    let mut agent = start(&host);
-    agent.controller.open(Mode::Apply, 1);
+    let mut agent = begun(&host);
     steps(&mut agent.controller);
     assert_eq!(agent.controller.close().closed().outcome, HostOutcome::Succeeded);
     agent.end();
@@ -235,8 +240,7 @@ fn an_undo_that_is_killed_is_put_back_and_can_be_made_again() {
 fn a_command_that_was_cut_off_is_undone_or_named() {
     let host = Host::new();
     let log = host.root().join("log");
-    let mut agent = start(&host);
-    agent.controller.open(Mode::Apply, 1);
+    let mut agent = begun(&host);
     let script = format!("echo done >> {0}; exec sleep 300", log.display());
     let undo = sh(&format!("echo undone >> {}", log.display()));
     agent.controller.task("shell", shell("true"));
@@ -271,8 +275,7 @@ fn a_command_whose_agent_was_killed_is_ended_before_it_is_undone() {
             std::thread::sleep(Duration::from_millis(5));
         }
     };
-    let mut agent = start(&host);
-    agent.controller.open(Mode::Apply, 1);
+    let mut agent = begun(&host);
     agent.controller.task_with("shell", shell(&goes_on("made")), |task| task.undo = Some(sh(&undo)));
     await_file("made");
     agent.kill();
@@ -293,8 +296,7 @@ fn a_command_whose_agent_was_killed_is_ended_before_it_is_undone() {
 fn the_handler_of_a_run_that_was_cut_off_runs_with_the_old_file_in_place() {
     let host = Host::new();
     host.write("conf", "old");
-    let mut agent = start(&host);
-    agent.controller.open(Mode::Apply, 1);
+    let mut agent = begun(&host);
     let read = format!("cat {0}/conf >> {0}/log", host.root().display());
     agent.controller.task_with("copy", json!({"dest": "/conf", "content": "new"}), |task| task.notify = vec![1]);
     agent.controller.task_with("shell", shell(&read), |task| task.only_if_notified = true);
@@ -343,8 +345,7 @@ fn a_handler_that_was_notified_is_run_when_the_file_is_back_though_it_had_not_be
 fn a_handler_that_failed_in_a_recovery_is_run_by_the_next() {
     let host = Host::new();
     host.write("conf", "old");
-    let mut agent = start(&host);
-    agent.controller.open(Mode::Apply, 1);
+    let mut agent = begun(&host);
     let read = format!("test -e {0}/mended && cat {0}/conf >>{0}/log", host.root().display());
     let mut handler = None;
     let keep = |task: &mut Task| {
@@ -371,8 +372,7 @@ fn a_handler_that_failed_in_a_recovery_is_run_by_the_next() {
 
 /// A run whose one undo fails, three times.
 fn given_up(host: &Host) -> Agent {
-    let mut agent = start(host);
-    agent.controller.open(Mode::Apply, 1);
+    let mut agent = begun(host);
     let undo = format!("test -e {}", host.root().join("mended").display());
     agent.controller.task_with("shell", shell("true"), |task| task.undo = Some(sh(&undo)));
     agent.controller.task("fail", json!({"msg": "enough"}));
@@ -424,8 +424,7 @@ fn a_copy_of_an_account_file_that_was_cut_off_does_not_stay() {
     host.write("etc/passwd", passwd);
     host.write("etc/group", "root:x:0:\nann:x:34:\n");
     host.write("etc/shadow", "root:*:1::::::\nann:*:1::::::\n");
-    let mut agent = start(&host);
-    agent.controller.open(Mode::Apply, 1);
+    let mut agent = begun(&host);
     agent.controller.task("user", json!({"name": "ann", "shell": "/bin/bash"}));
     agent.controller.await_message(|message| matches!(message, FromAgent::Ended(_)));
     agent.kill();
@@ -446,8 +445,7 @@ fn a_copy_of_an_account_file_that_was_cut_off_does_not_stay() {
 #[test]
 fn attempts_that_do_not_come_to_an_end_are_counted_too() {
     let host = Host::new();
-    let mut agent = start(&host);
-    agent.controller.open(Mode::Apply, 1);
+    let mut agent = begun(&host);
     let undo = format!("test -e {}/mended || kill -9 $PPID", host.root().display());
     agent.controller.task_with("shell", shell("true"), |task| task.undo = Some(sh(&undo)));
     agent.controller.await_message(|message| matches!(message, FromAgent::Ended(_)));
@@ -513,8 +511,7 @@ fn what_someone_answers_for_stays_as_it_is() {
 fn what_has_only_a_temporary_name_goes_where_all_stays_as_it_is() {
     let host = Host::new();
     host.write("etc/other", "other\n");
-    let mut agent = start(&host);
-    agent.controller.open(Mode::Apply, 1);
+    let mut agent = begun(&host);
     agent.controller.task("copy", json!({"dest": "/etc/new", "content": "new\n"}));
     agent.controller.await_message(|message| matches!(message, FromAgent::Ended(_)));
     agent.kill();
