@@ -3,10 +3,17 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    base::{Fault, Faults, fault::nearest},
+    base::{Fault, Faults, Masker, Secret, fault::nearest},
     engine::{job::Job, order, task},
-    model::{ids::TaskNo, runbook::Step},
-    render::{Pending, Reads, Scope},
+    model::{
+        decode,
+        ids::TaskNo,
+        node::{Entry, Node, Value},
+        runbook::Step,
+    },
+    render::{self, Pending, Reads, Scope},
+    report,
+    steps::{self, Spec},
 };
 
 /// Renders every step for every host as far as it can be without a connection, once for all hosts that give it the same,
@@ -21,6 +28,7 @@ pub fn check(job: &Job) -> Result<(), Faults> {
     };
     let mut blind = BTreeSet::new();
     for (number, step) in chosen() {
+        add(as_written(step));
         let found = order::faults(job, number, step);
         if !found.0.is_empty() {
             blind.insert(number);
@@ -44,6 +52,33 @@ pub fn check(job: &Job) -> Result<(), Faults> {
         }
     }
     faults.or(())
+}
+
+/// What is wrong with the keys of a step, and with those of its values in which nothing is to be rendered: no host needs to be
+/// known for that, whatever else the step waits for.
+fn as_written(step: &Step) -> Faults {
+    let (Some(manual), Value::Map(entries)) = (steps::find(&step.kind.value), &step.args.value) else {
+        return Faults::default();
+    };
+    let mut faults = Faults::default();
+    for entry in entries {
+        let is_plain = !manual.expressions.contains(&&*entry.key) && render::is_plain(&entry.value);
+        let empty = || Node { value: Value::Null, place: entry.value.place.clone() };
+        let value = if is_plain { entry.value.clone() } else { empty() };
+        // Each alone: that others are missing is said of the step as a whole, and is not asked here.
+        let alone = Node { value: Value::Map(vec![Entry { value, ..entry.clone() }]), ..step.args.clone() };
+        let read = decode::with(&alone, |fields| Spec::decode(&step.kind.value, fields).map(drop));
+        let counts = |fault: &Fault| match &fault.place {
+            Some(place) if is_plain => *place != step.args.place,
+            // Where the kind's only field is given without its name, the key stands where the value does.
+            place => place.as_ref() == Some(&entry.key_place) && entry.key_place != entry.value.place,
+        };
+        faults.0.extend(read.err().into_iter().flat_map(|found| found.0).filter(counts));
+    }
+    match step.sensitive {
+        true => report::hidden(faults, &Masker::new(Secret::all_in(&step.args.to_data()))),
+        false => faults,
+    }
 }
 
 /// What is wrong with a step that waits for a result that never comes.

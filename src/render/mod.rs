@@ -39,7 +39,7 @@ use crate::{
 };
 
 pub use reads::{Inputs, Reads};
-pub use scope::{FactSheet, PLACES, Pending, RenderHalt, Scope};
+pub use scope::{FactSheet, PLACES, Pending, RenderHalt, Scope, is_plain};
 pub use vars::{VarLayer, Vars};
 
 /// Renders everything of one runbook. Templates are compiled once; a rendering has bounded fuel and output.

@@ -222,7 +222,7 @@ impl Shared {
 }
 
 /// Whether there is nothing to render in a node.
-fn is_plain(node: &Node) -> bool {
+pub fn is_plain(node: &Node) -> bool {
     match &node.value {
         Shape::Text { text, .. } => !engine::is_template(text),
         Shape::List(items) => items.iter().all(is_plain),
