@@ -29,7 +29,7 @@ use support::{Controller, Host, Kind, Running, hosts, until};
 const CONTROLLERS: [&str; 4] = ["run.", "record.", "confirm.", "bootstrap."];
 
 /// So many cases at once, each with two hosts of its own.
-const PAIRS: usize = 6;
+const PAIRS: usize = 9;
 
 /// What is done on both hosts: a file that is replaced, a tree that is new, a command that counts how often it runs.
 const STEPS: &str = "steps:
