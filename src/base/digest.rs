@@ -1,6 +1,10 @@
 //! SHA-256 digests: the names of contents, agents and record entries.
 
-use std::{fmt, io::Read, str::FromStr};
+use std::{
+    fmt,
+    io::Read,
+    str::{self, FromStr},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::Digest as _;
@@ -55,7 +59,12 @@ impl Hasher {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[DIGITS[(byte >> 4) as usize], DIGITS[(byte & 15) as usize]]);
+        }
+        f.write_str(str::from_utf8(&text).expect("hex digits are ASCII"))
     }
 }
 
