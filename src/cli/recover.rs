@@ -134,7 +134,7 @@ pub(crate) fn whom(user: Option<&str>) -> Become {
 }
 
 /// What the record knows of the run's steps. Without it, they have only numbers.
-pub(crate) fn labels(run: &RunId, global: &Global) -> HashMap<(HostName, TaskNo), StepLabel> {
+pub(crate) fn labels(run: &RunId, global: &Global) -> HashMap<(HostName, TaskNo), Arc<StepLabel>> {
     let mut labels = HashMap::new();
     let Ok(store) = Store::open_read_only(&global.store()) else { return labels };
     let _numbers_are_enough = store.each_entry_of(run, |entry| {

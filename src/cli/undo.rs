@@ -138,7 +138,7 @@ struct Meant {
     opened: Option<RunOpened>,
     hosts: Vec<Arc<Host>>,
     inventory_files: Vec<(String, Digest)>,
-    labels: HashMap<(HostName, TaskNo), StepLabel>,
+    labels: HashMap<(HostName, TaskNo), Arc<StepLabel>>,
     untouched: HashSet<HostName>,
     masker: Masker,
     asker: Arc<ask::Terminal>,

@@ -23,12 +23,14 @@ use crate::{
 /// Events that may wait to be recorded before hosts are held up.
 const QUEUE_LENGTH: usize = 1024;
 
-/// How long events wait for others to be recorded with.
-const GATHERING: Duration = Duration::from_millis(10);
+/// How long events wait for others to be recorded with, where nobody waits for them.
+const GATHERING: Duration = Duration::from_millis(50);
 
-/// Who waits for the disk right after someone else did waits this long for those who come then: where many hosts are at
-/// work, one wait serves several.
-const PACE: Duration = Duration::from_millis(3);
+/// Who waits for the disk right after someone else did waits for those who come then, so that one wait serves several: so
+/// long for each host at work, within bounds. The more there are, the more come, and the less is one held up by it.
+const PACE: Duration = Duration::from_micros(400);
+const PACE_MIN: Duration = Duration::from_millis(3);
+const PACE_MAX: Duration = Duration::from_millis(20);
 
 /// A sink that keeps the record's chain.
 pub trait Ledger: Sink {
@@ -140,7 +142,7 @@ impl Inbox {
             self.drain(&mut batch);
             if !batch.asked.is_empty() {
                 if let Some(last) = self.last {
-                    sleep_until(last + PACE).await;
+                    sleep_until(last + self.pace()).await;
                     self.drain(&mut batch);
                 }
                 return Some(batch);
@@ -150,6 +152,11 @@ impl Inbox {
             }
             is_late = timeout_at(until, self.urgent.notified()).await.is_err();
         }
+    }
+
+    fn pace(&self) -> Duration {
+        let tellers = u32::try_from(self.entries.sender_strong_count()).unwrap_or(u32::MAX);
+        PACE.saturating_mul(tellers).clamp(PACE_MIN, PACE_MAX)
     }
 
     fn drain(&mut self, batch: &mut Batch) {

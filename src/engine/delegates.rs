@@ -45,7 +45,7 @@ pub struct Errand {
     /// The other host.
     pub owner: HostName,
     /// What the step is called there.
-    pub label: StepLabel,
+    pub label: Arc<StepLabel>,
     /// What to do; its number is given by the host that does it.
     pub task: Box<Task>,
     /// Where to say how it went.

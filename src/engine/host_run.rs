@@ -60,7 +60,7 @@ pub enum Order {
         /// The other host.
         to: Arc<Host>,
         /// What the step is called.
-        label: StepLabel,
+        label: Arc<StepLabel>,
         /// What to do.
         task: Box<Task>,
     },
@@ -125,7 +125,7 @@ pub struct HostRun {
     /// The first step that may not be sent yet.
     barrier: usize,
     phase: Phase,
-    labels: HashMap<TaskNo, StepLabel>,
+    labels: HashMap<TaskNo, Arc<StepLabel>>,
     open: BTreeMap<TaskNo, OpenTask>,
     results: BTreeMap<u32, Results>,
     /// What is done past the agent, one after the other.
@@ -208,14 +208,14 @@ impl HostRun {
     pub fn hear(&mut self, message: FromAgent) -> Vec<Order> {
         match message {
             FromAgent::Started(no) => self.started(no),
-            FromAgent::Done { no, report, took_us } => self.done(no, *report, took_us),
+            FromAgent::Done { no, report, took_us } => self.done(no, report, took_us),
             FromAgent::Ended(end) => self.ended(*end),
             FromAgent::BlockEnded => {
                 self.ending = self.ending.saturating_sub(1);
                 self.served();
                 self.advance();
             }
-            FromAgent::Undone { no, report, how } => self.undone(no, *report, how),
+            FromAgent::Undone { no, report, how } => self.undone(no, report, how),
             FromAgent::Awaits => self.orders.push(Order::Confirm(None)),
             FromAgent::Need(content) => self.orders.push(Order::Content(content)),
             FromAgent::Closed(closed) => self.closed(closed),

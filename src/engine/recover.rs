@@ -47,7 +47,7 @@ pub struct Recovery {
     /// How many hosts at once.
     pub forks: usize,
     /// The steps of the run, as far as the record knows them.
-    pub labels: HashMap<(HostName, TaskNo), StepLabel>,
+    pub labels: HashMap<(HostName, TaskNo), Arc<StepLabel>>,
     /// The hosts on which it did something, by the record.
     pub touched: HashSet<HostName>,
 }
@@ -188,7 +188,7 @@ impl Talk<'_> {
                 FromAgent::Undone { no, report, how } => {
                     self.counts.undone += u32::from(how == Undone::Undone);
                     let (host, step) = (self.host.name.clone(), self.label(no));
-                    self.events.tell(Event::DeedUndone { host, step, report: *report, how }).await;
+                    self.events.tell(Event::DeedUndone { host, step, report, how }).await;
                 }
                 FromAgent::Note(message) => self.note(message).await,
                 FromAgent::Closed(closed) => return Ok(Some(closed)),
@@ -206,7 +206,7 @@ impl Talk<'_> {
         self.events.tell(Event::Note { host: Some(self.host.name.clone()), message }).await;
     }
 
-    fn label(&self, no: TaskNo) -> StepLabel {
+    fn label(&self, no: TaskNo) -> Arc<StepLabel> {
         label(&self.recovery.labels, &self.host.name, no)
     }
 }
@@ -222,13 +222,19 @@ fn settled_words(ended: HostOutcome) -> &'static str {
 }
 
 /// The label of a step of an earlier run, as far as the record knows it.
-pub(super) fn label(labels: &HashMap<(HostName, TaskNo), StepLabel>, host: &HostName, no: TaskNo) -> StepLabel {
-    labels.get(&(host.clone(), no)).cloned().unwrap_or_else(|| StepLabel {
-        no,
-        name: format!("step {}", no.step + 1),
-        kind: "unknown".to_owned(),
-        place: String::new(),
-        sensitive: false,
-        handler: false,
+pub(super) fn label(
+    labels: &HashMap<(HostName, TaskNo), Arc<StepLabel>>,
+    host: &HostName,
+    no: TaskNo,
+) -> Arc<StepLabel> {
+    labels.get(&(host.clone(), no)).cloned().unwrap_or_else(|| {
+        Arc::new(StepLabel {
+            no,
+            name: format!("step {}", no.step + 1),
+            kind: "unknown".to_owned(),
+            place: String::new(),
+            sensitive: false,
+            handler: false,
+        })
     })
 }

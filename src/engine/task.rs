@@ -42,7 +42,7 @@ pub enum Rendered {
 #[derive(Clone)]
 pub struct Prepared {
     /// What it is called.
-    pub label: StepLabel,
+    pub label: Arc<StepLabel>,
     /// Whether the name could be rendered by now.
     pub is_named: bool,
     /// The loop's item, if there is a loop.
@@ -147,7 +147,7 @@ fn whole<T>(result: Result<T, Vec<RenderHalt>>) -> Result<T, Halt> {
 }
 
 /// The step as people name it, and whether that is rendered: a name that cannot be (yet) stands as it was written.
-fn label(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> (StepLabel, bool) {
+fn label(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> (Arc<StepLabel>, bool) {
     let (name, is_named) = match job.renderer.text(&step.name.value, &step.name.place, scope) {
         Ok(Data::String(name)) => (name, true),
         Ok(other) => (other.to_string(), true),
@@ -161,7 +161,7 @@ fn label(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> (StepLabel, bool)
         sensitive: step.sensitive,
         handler: job.is_handler(no.step as usize),
     };
-    (label, is_named)
+    (Arc::new(label), is_named)
 }
 
 fn work(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> Result<Work, Halt> {

@@ -55,7 +55,7 @@ pub struct Undoing {
     /// How many hosts at once.
     pub forks: usize,
     /// The steps of the run, as far as the record knows them.
-    pub labels: HashMap<(HostName, TaskNo), StepLabel>,
+    pub labels: HashMap<(HostName, TaskNo), Arc<StepLabel>>,
     /// The hosts on which it had done nothing, by the record.
     pub untouched: HashSet<HostName>,
 }
@@ -180,13 +180,13 @@ impl Talk<'_> {
             FromAgent::Done { report, .. } if self.undoing.mode == Mode::Plan => self.deeds.push(*report),
             FromAgent::Done { no, report, took_us } => {
                 let step = self.label(no);
-                self.tell(Event::DeedDone { host, step, report: *report, took_us }).await;
+                self.tell(Event::DeedDone { host, step, report, took_us }).await;
             }
             FromAgent::Ended(end) => self.ended(*end).await,
             FromAgent::Undone { no, report, how } => {
                 self.counts.undone += u32::from(how == Undone::Undone);
                 let step = self.label(no);
-                self.tell(Event::DeedUndone { host, step, report: *report, how }).await;
+                self.tell(Event::DeedUndone { host, step, report, how }).await;
             }
             FromAgent::Note(message) => self.tell(Event::Note { host: Some(host), message }).await,
             FromAgent::Ready => self.close().await,
@@ -205,7 +205,7 @@ impl Talk<'_> {
         let step = self.label(end.no);
         let TaskEnd { no: _, outcome, deeds, output, message, data: _, attempts, took_us } = end;
         let deeds = [std::mem::take(&mut self.deeds), deeds].concat();
-        let end = StepEnd { outcome, deeds, output, message, attempts, took_us };
+        let end = Box::new(StepEnd { outcome, deeds, output, message, attempts, took_us });
         self.tell(Event::StepEnded { host: self.host.name.clone(), step, end }).await;
     }
 
@@ -244,7 +244,7 @@ impl Talk<'_> {
         self.line.meanwhile(&mut self.pings, self.events.tell(event)).await;
     }
 
-    fn label(&self, no: TaskNo) -> StepLabel {
+    fn label(&self, no: TaskNo) -> Arc<StepLabel> {
         recover::label(&self.undoing.labels, &self.host.name, no)
     }
 }

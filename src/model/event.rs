@@ -3,7 +3,7 @@
 //! Its JSON form is public and stable (docs/events.md): a field is never renamed or removed within a version,
 //! and readers must pass over fields and events that they do not know.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,16 +51,16 @@ pub enum Event {
         /// Where.
         host: HostName,
         /// What.
-        step: StepLabel,
+        step: Arc<StepLabel>,
     },
     /// A deed is done on a host. Recorded.
     DeedDone {
         /// Where.
         host: HostName,
         /// By what.
-        step: StepLabel,
+        step: Arc<StepLabel>,
         /// What.
-        report: DeedReport,
+        report: Box<DeedReport>,
         /// Microseconds that it took.
         took_us: u64,
     },
@@ -69,18 +69,18 @@ pub enum Event {
         /// Where.
         host: HostName,
         /// What.
-        step: StepLabel,
+        step: Arc<StepLabel>,
         /// How.
-        end: StepEnd,
+        end: Box<StepEnd>,
     },
     /// A deed was undone, or could not be.
     DeedUndone {
         /// Where.
         host: HostName,
         /// The step that had done it.
-        step: StepLabel,
+        step: Arc<StepLabel>,
         /// The deed.
-        report: DeedReport,
+        report: Box<DeedReport>,
         /// How that went.
         how: Undone,
     },

@@ -2,12 +2,12 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A run's id: its UTC start and four random letters, `20261123-051034-k7f3`. Sorts by time, can be read
 /// over the phone, and any unique prefix of it names the run.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct RunId(String);
 
 impl RunId {
@@ -58,9 +58,9 @@ impl TryFrom<String> for RunId {
     }
 }
 
-impl From<RunId> for String {
-    fn from(id: RunId) -> Self {
-        id.0
+impl Serialize for RunId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

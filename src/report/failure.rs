@@ -89,13 +89,15 @@ fn indented(text: &str) -> Vec<Line> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         model::event::{Capped, Event, Stamped, StepOutcome},
         report::samples,
     };
 
-    fn failed() -> (HostName, StepLabel, StepEnd) {
+    fn failed() -> (HostName, Arc<StepLabel>, Box<StepEnd>) {
         samples::events()
             .into_iter()
             .find_map(|Stamped { event, .. }| match event {

@@ -192,7 +192,7 @@ mod tests {
     /// The first report that the page shows: a file that changes.
     fn file_report() -> DeedReport {
         let found = samples::events().into_iter().find_map(|event| match event.event {
-            Event::DeedDone { report, .. } => Some(report),
+            Event::DeedDone { report, .. } => Some(*report),
             _ => None,
         });
         found.unwrap()
@@ -206,7 +206,7 @@ mod tests {
     fn end(host: &str, step: &StepLabel, outcome: StepOutcome, deeds: Vec<DeedReport>) -> Stamped {
         let message = (outcome == StepOutcome::Unknown).then(|| "depends on facts".to_owned());
         let end = StepEnd { outcome, deeds, output: None, message, attempts: 1, took_us: 10 };
-        stamped(Event::StepEnded { host: host.into(), step: step.clone(), end })
+        stamped(Event::StepEnded { host: host.into(), step: step.clone().into(), end: end.into() })
     }
 
     fn host_ended(host: &str, outcome: HostOutcome, counts: Counts) -> Stamped {
@@ -339,7 +339,7 @@ mod tests {
         let mut events = vec![opened(Mode::Apply, &hosts)];
         for (at, host) in hosts.iter().enumerate() {
             if at == 7 {
-                let (step, report, host) = (label(0, "a step"), file_report(), (*host).into());
+                let (step, report, host) = (label(0, "a step").into(), file_report().into(), (*host).into());
                 events.push(stamped(Event::DeedUndone { host, step, report, how: Undone::Undone }));
             }
             events.push(match at {

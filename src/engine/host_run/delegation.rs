@@ -90,8 +90,8 @@ impl HostRun {
         service.errands += 1;
         service.done_for.entry(owner.clone()).or_default().push(task.no);
         service.at = Some(At::Errand { answer, done: None });
-        let label = StepLabel { no: task.no, name: format!("{} (for {owner})", label.name), ..label };
-        self.labels.insert(task.no, label);
+        let name = format!("{} (for {owner})", label.name);
+        self.labels.insert(task.no, Arc::new(StepLabel { no: task.no, name, ..(*label).clone() }));
         self.open.insert(task.no, OpenTask::default());
         let words = [ToAgent::Mark(Mark::Begin), ToAgent::Task(task), ToAgent::Mark(Mark::End)];
         self.orders.extend(words.map(Order::Tell));

@@ -1,5 +1,7 @@
 //! What fails, and what that means for the host.
 
+use std::sync::Arc;
+
 use super::{HostRun, Order, Phase, plain_end};
 use crate::{
     base::{Fault, FaultKind, Faults},
@@ -95,7 +97,7 @@ impl HostRun {
             sensitive: step.sensitive,
             handler: self.job.is_handler(no.step as usize),
         };
-        self.labels.insert(no, label);
+        self.labels.insert(no, Arc::new(label));
         self.step_ended(no, plain_end(outcome, Some(why)));
     }
 }

@@ -26,13 +26,13 @@ impl HostRun {
         }
     }
 
-    pub(super) fn done(&mut self, no: TaskNo, mut report: DeedReport, took_us: u64) {
+    pub(super) fn done(&mut self, no: TaskNo, mut report: Box<DeedReport>, took_us: u64) {
         let Some(step) = self.labels.get(&no).cloned() else { return };
         self.fill_in(&step, &mut report);
         // A plan tells deeds so that are too many for one message: nothing is done.
         if self.job.mode == Mode::Plan {
             if let Some(open) = self.open.get_mut(&no) {
-                open.deeds.push(report);
+                open.deeds.push(*report);
             }
             return;
         }
@@ -57,7 +57,8 @@ impl HostRun {
         deeds.extend_from_slice(&end.deeds);
         self.note_errand(|| Done { end: end.clone(), deeds: deeds.clone() });
         let known = self.job.mode == Mode::Apply || results::is_foreseen(end.outcome, &deeds);
-        let result = known.then(|| results::of_task(&end));
+        let seen = known && self.results.contains_key(&end.no.step);
+        let result = seen.then(|| results::of_task(&end));
         let failed = end.outcome == StepOutcome::Failed;
         let no = end.no;
         let message = end.message.clone();
@@ -91,7 +92,7 @@ impl HostRun {
             StepOutcome::Failed => self.counts.failed += 1,
         }
         let step = self.labels.get(&no).expect("a step is labelled before it ends").clone();
-        self.tell(Event::StepEnded { host: self.host.name.clone(), step, end });
+        self.tell(Event::StepEnded { host: self.host.name.clone(), step, end: Box::new(end) });
     }
 
     pub(super) fn result(&mut self, no: TaskNo, item: Option<&Data>, result: Option<Data>) {
@@ -108,7 +109,7 @@ impl HostRun {
         }
     }
 
-    pub(super) fn undone(&mut self, no: TaskNo, report: DeedReport, how: Undone) {
+    pub(super) fn undone(&mut self, no: TaskNo, report: Box<DeedReport>, how: Undone) {
         let Some(step) = self.labels.get(&no).cloned() else { return };
         self.note_left(&how);
         self.counts.undone += u32::from(how == Undone::Undone);

@@ -30,7 +30,7 @@ impl HostRun {
             false => output,
         });
         if outcome == StepOutcome::Changed {
-            self.done(no, report, took_us);
+            self.done(no, Box::new(report), took_us);
         }
         let end =
             TaskEnd { no, outcome, deeds: Vec::new(), output, message, data: String::new(), attempts: 1, took_us };

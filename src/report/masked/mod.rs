@@ -6,6 +6,7 @@ mod state;
 use std::{
     collections::{BTreeMap, BTreeSet},
     str,
+    sync::Arc,
 };
 
 use serde_json::Value;
@@ -94,6 +95,13 @@ impl Hide for ByteText {
 impl<T: Hide> Hide for Option<T> {
     fn hide(&mut self, masker: &Masker) {
         self.iter_mut().for_each(|value| value.hide(masker));
+    }
+}
+
+/// Only this one: others may hold the same.
+impl<T: Hide + Clone> Hide for Arc<T> {
+    fn hide(&mut self, masker: &Masker) {
+        Arc::make_mut(self).hide(masker);
     }
 }
 
