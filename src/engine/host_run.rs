@@ -34,7 +34,6 @@ use crate::{
 
 /// What is to be done next, in order.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a few at a time per host, each moved once")]
 pub enum Order {
     /// Send this to the agent.
     Tell(ToAgent),
