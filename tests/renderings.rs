@@ -143,13 +143,30 @@ fn a_step_is_rendered_once_for_all_that_give_it_the_same() {
         hosts(0),
         hosts(250)
     );
-    let job = job::job(project.path(), steps, &inventory);
-    engine::check(&job).unwrap();
-    assert_eq!((job.hosts.len(), job.drafts.len()), (500, 3));
+    // Several times: processors that render for hosts side by side may meet.
+    for _ in 0..20 {
+        let job = job::job(project.path(), steps, &inventory);
+        engine::check(&job).unwrap();
+        assert_eq!((job.hosts.len(), job.drafts.len()), (500, 3));
+    }
 
     let each = job::job(project.path(), &steps.replace("/srv/a", "\"/srv/{{ own }}\""), &inventory);
     engine::check(&each).unwrap();
     assert_eq!(each.drafts.len(), 502);
+}
+
+#[test]
+fn what_is_wrong_is_told_in_the_order_of_the_hosts() {
+    let project = project();
+    let runbook =
+        "runbook: Of a test\nhosts: all\nsteps:\n  - file: {path: /srv/a, state: directory, mode: \"{{ own }}\"}\n";
+    let hosts: String = (0..40).map(|n| format!("h{n:02}: {{own: wrong{n:02}}}, ")).collect();
+    let faults =
+        engine::check(&job::job(project.path(), runbook, &format!("all: {{hosts: {{{hosts}}}}}"))).unwrap_err();
+    assert_eq!(faults.0.len(), 40, "{faults:?}");
+    for (n, fault) in faults.0.iter().enumerate() {
+        assert!(fault.to_string().contains(&format!("wrong{n:02}")), "{n}: {fault}");
+    }
 }
 
 #[test]

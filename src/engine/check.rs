@@ -1,6 +1,11 @@
 //! Finds what is wrong before the first connection.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    panic,
+    sync::Arc,
+    thread::{self, available_parallelism},
+};
 
 use crate::{
     base::{Fault, Faults, Masker, Secret, fault::nearest},
@@ -8,6 +13,7 @@ use crate::{
     model::{
         decode,
         ids::TaskNo,
+        inventory::Host,
         node::{Entry, Node, Value},
         runbook::Step,
     },
@@ -16,42 +22,73 @@ use crate::{
     steps::{self, Spec},
 };
 
+/// Hosts for which it is worth while to render on one more processor.
+const HOSTS_A_PROCESSOR: usize = 5;
+
 /// Renders every step for every host as far as it can be without a connection, once for all hosts that give it the same,
 /// and gives all that is wrong, each fault once. Steps that are known to be wrong are passed over.
 pub fn check(job: &Job) -> Result<(), Faults> {
-    let mut seen = BTreeSet::new();
-    let mut faults = Faults(unknown_tags(job));
-    let mut add = |found: Faults| faults.0.extend(found.0.into_iter().filter(|fault| seen.insert(fault.to_string())));
-    let chosen = || {
-        let numbered = (0..).map_while(|number| Some((number, job.step(number)?)));
-        numbered.filter(|(number, step)| !step.is_broken && job.chooses(*number, step))
-    };
-    let mut blind = BTreeSet::new();
-    for (number, step) in chosen() {
-        add(as_written(step));
-        let found = order::faults(job, number, step);
-        if !found.0.is_empty() {
-            blind.insert(number);
-            add(found);
+    let mut faults = Distinct::default();
+    faults.add(Faults(unknown_tags(job)));
+    let mut sound = Vec::new();
+    for (number, step) in (0..).map_while(|number| Some((number, job.step(number)?))) {
+        if step.is_broken || !job.chooses(number, step) {
+            continue;
         }
+        faults.add(as_written(step));
+        let found = order::faults(job, number, step);
+        if found.0.is_empty() {
+            sound.push((number, step));
+        }
+        faults.add(found);
     }
-    for host in &job.hosts {
+    let processors = available_parallelism().map_or(1, usize::from);
+    let each = job.hosts.len().div_ceil(processors).max(HOSTS_A_PROCESSOR);
+    let (first, others) = job.hosts.split_at(each.min(job.hosts.len()));
+    thread::scope(|scope| {
+        let sound = &sound[..];
+        let others: Vec<_> =
+            others.chunks(each).map(|hosts| scope.spawn(move || rendered(job, sound, hosts))).collect();
+        faults.add(rendered(job, sound, first));
+        let found = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+        found.for_each(|found| faults.add(found));
+    });
+    faults.all.or(())
+}
+
+/// What is wrong with these steps on these hosts.
+fn rendered(job: &Job, steps: &[(usize, &Step)], hosts: &[Arc<Host>]) -> Faults {
+    let mut faults = Distinct::default();
+    for host in hosts {
         let scope = job.scope(host);
-        for (number, step) in chosen().filter(|(number, _)| !blind.contains(number)) {
-            let no = TaskNo { step: u32::try_from(number).expect("steps are counted in u32"), item: 0 };
+        for (number, step) in steps {
+            let no = TaskNo { step: u32::try_from(*number).expect("steps are counted in u32"), item: 0 };
             if job.drafts.has_common(host, no.step) {
                 continue;
             }
             let reads = Reads::default();
             let scope = Scope { reads: Some(reads.clone()), ..scope.clone() };
             match task::render(job, step, no, &scope) {
-                task::Rendered::Work(items) => job.drafts.keep(&host.name, no.step, items, &reads),
-                task::Rendered::Wait(pending) => add(in_vain(job, number, step, &pending)),
-                task::Rendered::Wrong(found) => add(found),
+                task::Rendered::Work(items) => job.drafts.keep(host, no.step, items, &reads),
+                task::Rendered::Wait(pending) => faults.add(in_vain(job, *number, step, &pending)),
+                task::Rendered::Wrong(found) => faults.add(found),
             }
         }
     }
-    faults.or(())
+    faults.all
+}
+
+/// Faults in the order in which they were found, each once.
+#[derive(Default)]
+struct Distinct {
+    all: Faults,
+    seen: BTreeSet<String>,
+}
+
+impl Distinct {
+    fn add(&mut self, found: Faults) {
+        self.all.0.extend(found.0.into_iter().filter(|fault| self.seen.insert(fault.to_string())));
+    }
 }
 
 /// What is wrong with the keys of a step, and with those of its values in which nothing is to be rendered: no host needs to be

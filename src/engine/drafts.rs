@@ -44,17 +44,18 @@ impl Kept {
 
 impl Drafts {
     /// Keeps a step of a host, if there is room, with what it was rendered from. One whose name waits for what only the
-    /// host can tell is not kept.
-    pub(super) fn keep(&self, host: &HostName, step: u32, items: Vec<Prepared>, reads: &Reads) {
+    /// host can tell is not kept, nor what was rendered elsewhere meanwhile for a host that has the same.
+    pub(super) fn keep(&self, host: &Host, step: u32, items: Vec<Prepared>, reads: &Reads) {
         let mut kept = self.kept();
-        if kept.items + items.len() > DRAFTS_MAX || !items.iter().all(|item| item.is_named) {
+        let is_named = items.iter().all(|item| item.is_named);
+        if !is_named || kept.items + items.len() > DRAFTS_MAX || kept.common(host, step).is_some() {
             return;
         }
         kept.items += items.len();
         let variants = kept.common.entry(step).or_default();
         match (variants.len() < VARIANTS_MAX).then(|| reads.inputs()).flatten() {
             Some(inputs) => variants.push((inputs, items.into())),
-            None => drop(kept.own.entry(host.clone()).or_default().insert(step, items)),
+            None => drop(kept.own.entry(host.name.clone()).or_default().insert(step, items)),
         }
     }
 
@@ -87,5 +88,38 @@ impl Drafts {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::task::Work,
+        model::{
+            event::StepLabel,
+            ids::TaskNo,
+            inventory::{Connection, HostVars},
+        },
+    };
+
+    fn host(name: &str) -> Host {
+        Host { name: name.into(), groups: [].into(), vars: HostVars::default(), connection: Connection::default() }
+    }
+
+    fn item() -> Prepared {
+        let (no, name, kind) = (TaskNo { step: 0, item: 0 }, "a step".to_owned(), "file".to_owned());
+        let label = StepLabel { no, name, kind, place: String::new(), sensitive: false, handler: false };
+        Prepared { label: label.into(), is_named: true, item: None, work: Work::Skip(String::new()) }
+    }
+
+    #[test]
+    fn what_is_rendered_for_two_side_by_side_is_kept_once() {
+        let drafts = Drafts::default();
+        for name in ["a", "b"] {
+            drafts.keep(&host(name), 0, vec![item()], &Reads::default());
+        }
+        assert_eq!(drafts.len(), 1);
+        assert!(drafts.take(&host("c"), 0).is_some(), "it is for everyone");
     }
 }
