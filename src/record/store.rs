@@ -176,7 +176,9 @@ fn put(connection: &Connection, head: &Witness, event: &Stamped, body: Vec<u8>) 
 
 /// An event's bytes.
 fn body_of(event: &Stamped) -> Result<Vec<u8>, Fault> {
-    let body = serde_json::to_vec(event).expect("an event is plain data");
+    // Most are shorter, and need not be moved while they grow.
+    let mut body = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut body, event).expect("an event is plain data");
     if body.len() > BODY_BYTES_MAX {
         let message = format!("an event of {} bytes is too long for the record; at most {BODY_BYTES_MAX}", body.len());
         return Err(record_fault(message));
