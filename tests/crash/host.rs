@@ -8,7 +8,10 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Mutex, OnceLock},
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -65,7 +68,9 @@ impl Ground {
 impl Ground {
     /// A new host on which nothing stands.
     pub(crate) fn bare_host(&self) -> Host<'_> {
-        let host = Host { ground: self, folder: tempfile::tempdir_in(self.folder.path()).unwrap() };
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
+        let host = Host { ground: self, folder, number: NUMBER.fetch_add(1, Ordering::Relaxed) };
         fs::create_dir(host.root()).unwrap();
         host
     }
@@ -81,6 +86,9 @@ fn takes_attributes(folder: &Path) -> bool {
 pub(crate) struct Host<'g> {
     ground: &'g Ground,
     folder: tempfile::TempDir,
+    /// Which host it is. Its run is called by it: all of them share one machine's processes, and a recovery ends those of its
+    /// run, which it knows by the run's name and time.
+    pub(crate) number: u32,
 }
 
 impl Host<'_> {

@@ -148,7 +148,7 @@ impl Scenario {
 
     /// What the controller sends, to the last byte.
     pub(crate) fn lines(&self, host: &Host<'_>) -> Lines {
-        let mut lines = Lines::default().with(&open(1, Mode::Apply, self));
+        let mut lines = Lines::default().with(&open(host.number, Mode::Apply, self));
         let mut script = Script { host, lines: &mut lines, tasks: 0 };
         (self.steps)(&mut script);
         if self.ending != Ending::Stays {
