@@ -1,6 +1,6 @@
 //! `rollbook recover`.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 
@@ -15,11 +15,11 @@ use crate::{
     },
     engine::{
         fleet::RunEnd,
-        recover::{self, Recovery},
+        recover::{self, Labels, Recovery},
     },
     model::{
-        event::{EVENT_VERSION, Event, HostOutcome, Mode, RunOpened, RunbookLabel, StepLabel},
-        ids::{HostName, RunId, TaskNo},
+        event::{EVENT_VERSION, Event, HostOutcome, Mode, RunOpened, RunbookLabel},
+        ids::RunId,
         inventory::{Become, Host},
         runbook::Placed,
     },
@@ -134,8 +134,8 @@ pub(crate) fn whom(user: Option<&str>) -> Become {
 }
 
 /// What the record knows of the run's steps. Without it, they have only numbers.
-pub(crate) fn labels(run: &RunId, global: &Global) -> HashMap<(HostName, TaskNo), Arc<StepLabel>> {
-    let mut labels = HashMap::new();
+pub(crate) fn labels(run: &RunId, global: &Global) -> Labels {
+    let mut labels = Labels::new();
     let Ok(store) = Store::open_read_only(&global.store()) else { return labels };
     let _numbers_are_enough = store.each_entry_of(run, |entry| {
         if let Some(Event::DeedDone { host, step, .. } | Event::StepEnded { host, step, .. }) =

@@ -1,10 +1,6 @@
 //! `rollbook undo`.
 
-use std::{
-    collections::{HashMap, HashSet},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use clap::Args;
 
@@ -19,11 +15,12 @@ use crate::{
     },
     engine::{
         fleet::RunEnd,
+        recover::Labels,
         undo::{self, Undoing},
     },
     model::{
-        event::{EVENT_VERSION, Mode, RunOpened, RunbookLabel, StepLabel},
-        ids::{HostName, RunId, TaskNo},
+        event::{EVENT_VERSION, Mode, RunOpened, RunbookLabel},
+        ids::{HostName, RunId},
         inventory::{Host, Inventory},
         runbook::Placed,
     },
@@ -138,7 +135,7 @@ struct Meant {
     opened: Option<RunOpened>,
     hosts: Vec<Arc<Host>>,
     inventory_files: Vec<(String, Digest)>,
-    labels: HashMap<(HostName, TaskNo), Arc<StepLabel>>,
+    labels: Labels,
     untouched: HashSet<HostName>,
     masker: Masker,
     asker: Arc<ask::Terminal>,

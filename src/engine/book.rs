@@ -27,7 +27,7 @@ const QUEUE_LENGTH: usize = 1024;
 const GATHERING: Duration = Duration::from_millis(50);
 
 /// Who waits for the disk right after someone else did waits for those who come then, so that one wait serves several: so
-/// long for each host at work, within bounds. The more there are, the more come, and the less is one held up by it.
+/// long for each who can tell anything, within bounds. The more there are, the more come, and the less is one held up by it.
 const PACE: Duration = Duration::from_micros(400);
 const PACE_MIN: Duration = Duration::from_millis(3);
 const PACE_MAX: Duration = Duration::from_millis(20);

@@ -30,6 +30,9 @@ use crate::{
     },
 };
 
+/// The steps of an earlier run.
+pub type Labels = HashMap<(HostName, TaskNo), Arc<StepLabel>>;
+
 /// What is to be settled.
 pub struct Recovery {
     /// Only this run; any that is found open otherwise.
@@ -47,7 +50,7 @@ pub struct Recovery {
     /// How many hosts at once.
     pub forks: usize,
     /// The steps of the run, as far as the record knows them.
-    pub labels: HashMap<(HostName, TaskNo), Arc<StepLabel>>,
+    pub labels: Labels,
     /// The hosts on which it did something, by the record.
     pub touched: HashSet<HostName>,
 }
@@ -222,11 +225,7 @@ fn settled_words(ended: HostOutcome) -> &'static str {
 }
 
 /// The label of a step of an earlier run, as far as the record knows it.
-pub(super) fn label(
-    labels: &HashMap<(HostName, TaskNo), Arc<StepLabel>>,
-    host: &HostName,
-    no: TaskNo,
-) -> Arc<StepLabel> {
+pub(super) fn label(labels: &Labels, host: &HostName, no: TaskNo) -> Arc<StepLabel> {
     labels.get(&(host.clone(), no)).cloned().unwrap_or_else(|| {
         Arc::new(StepLabel {
             no,

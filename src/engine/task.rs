@@ -153,15 +153,19 @@ fn label(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> (Arc<StepLabel>, 
         Ok(other) => (other.to_string(), true),
         Err(_) => (step.name.value.clone(), false),
     };
-    let label = StepLabel {
+    (labelled(job, step, no, name), is_named)
+}
+
+/// A step under a name.
+pub(super) fn labelled(job: &Job, step: &Step, no: TaskNo, name: String) -> Arc<StepLabel> {
+    Arc::new(StepLabel {
         no,
         name,
         kind: step.kind.value.clone(),
         place: format!("{}:{}", step.place.file, step.place.line),
         sensitive: step.sensitive,
         handler: job.is_handler(no.step as usize),
-    };
-    (Arc::new(label), is_named)
+    })
 }
 
 fn work(job: &Job, step: &Step, no: TaskNo, scope: &Scope) -> Result<Work, Halt> {

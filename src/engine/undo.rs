@@ -1,10 +1,6 @@
 //! Undoes a settled run on its hosts, each host by itself.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use tokio::time::Interval;
 
@@ -17,7 +13,7 @@ use crate::{
         fleet::{self, RunEnd},
         gate::{self, Halted},
         line::{self, Line},
-        recover,
+        recover::{self, Labels},
     },
     model::{
         change::DeedReport,
@@ -55,7 +51,7 @@ pub struct Undoing {
     /// How many hosts at once.
     pub forks: usize,
     /// The steps of the run, as far as the record knows them.
-    pub labels: HashMap<(HostName, TaskNo), Arc<StepLabel>>,
+    pub labels: Labels,
     /// The hosts on which it had done nothing, by the record.
     pub untouched: HashSet<HostName>,
 }

@@ -1,12 +1,11 @@
 //! What fails, and what that means for the host.
 
-use std::sync::Arc;
-
 use super::{HostRun, Order, Phase, plain_end};
 use crate::{
     base::{Fault, FaultKind, Faults},
+    engine::task,
     model::{
-        event::{HostOutcome, Mode, StepLabel, StepOutcome},
+        event::{HostOutcome, Mode, StepOutcome},
         ids::TaskNo,
         strategy::OnFailure,
     },
@@ -89,15 +88,7 @@ impl HostRun {
     /// Ends a step that was never sent.
     pub(super) fn refuse(&mut self, no: TaskNo, outcome: StepOutcome, why: String) {
         let step = self.job.step(no.step as usize).expect("only steps are refused");
-        let label = StepLabel {
-            no,
-            name: step.name.value.clone(),
-            kind: step.kind.value.clone(),
-            place: format!("{}:{}", step.place.file, step.place.line),
-            sensitive: step.sensitive,
-            handler: self.job.is_handler(no.step as usize),
-        };
-        self.labels.insert(no, Arc::new(label));
+        self.labels.insert(no, task::labelled(&self.job, step, no, step.name.value.clone()));
         self.step_ended(no, plain_end(outcome, Some(why)));
     }
 }
