@@ -33,7 +33,7 @@ const TEXT_CHARS_MAX: usize = 256;
 /// The lock, held until dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: fs::File,
+    file: fs::File,
     store: PathBuf,
     note: Note,
 }
@@ -72,7 +72,7 @@ impl Lock {
         fault!("lock.taken", io).map_err(doing())?;
         let fence = noted(store).map_or(0, |last| last.lease.fence) + 1;
         let lease = Lease { bid: shortened(bid), since: Timestamp::now(), fence };
-        let lock = Lock { _file: file, store: store.to_owned(), note: Note { lease, alone_until: None } };
+        let lock = Lock { file, store: store.to_owned(), note: Note { lease, alone_until: None } };
         lock.write().map_err(doing())?;
         fault!("lock.noted");
         Ok(lock)
@@ -91,6 +91,13 @@ impl Lock {
     /// The note is never seen half written. It need not survive the machine: neither does the lock.
     fn write(&self) -> io::Result<()> {
         self.note.write(&self.store)
+    }
+}
+
+/// Let go in words: closing the file does not where a command that was just started has a copy of it still.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _closing_does_it_too = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -175,4 +182,22 @@ pub(super) fn put(path: &Path, mode: u32, mut from: impl Read) -> io::Result<()>
 fn shortened(bid: &Bid) -> Bid {
     let short = |text: &String| text.chars().take(TEXT_CHARS_MAX).collect();
     Bid { operator: short(&bid.operator), reason: bid.reason.as_ref().map(short), ..bid.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::RunId;
+
+    #[test]
+    fn a_lock_that_was_let_go_is_free_though_somebody_has_a_copy_of_its_file() {
+        let store = tempfile::tempdir().unwrap();
+        let bid = Bid { run: RunId::from_parts("20261123-051034", 1), operator: "ann".into(), reason: None, job: None };
+        let lock = Lock::take(store.path(), &bid, Duration::ZERO).unwrap();
+        let copy = lock.file.try_clone().unwrap();
+        assert_eq!(holder(store.path()).unwrap().run(), &bid.run);
+        drop(lock);
+        assert_eq!(holder(store.path()), None);
+        drop(copy);
+    }
 }
