@@ -148,18 +148,41 @@ async fn verdicts_are_those_of_the_systems_ssh() {
     assert_eq!(disagreements(&sshd, &folder.path().join("known_hosts"), &forms).await, "");
 }
 
-/// The forms on which ssh, we, and what is expected are not of one mind.
-async fn disagreements(sshd: &Sshd, file: &Path, forms: &[(&str, String, bool)]) -> String {
+/// Whether a host is trusted: by the system's ssh, and by us.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    theirs: bool,
+    ours: bool,
+}
+
+impl From<bool> for Expected {
+    fn from(both: bool) -> Self {
+        Expected { theirs: both, ours: both }
+    }
+}
+
+/// The forms on which ssh or we decide otherwise than is expected.
+async fn disagreements(sshd: &Sshd, file: &Path, forms: &[(&str, String, impl Into<Expected> + Copy)]) -> String {
     let mut wrong = Vec::new();
     for (form, text, expected) in forms {
+        let expected = (*expected).into();
         fs::write(file, text).unwrap();
         let theirs = system_trusts(sshd, "localhost", file);
         let ours = we_trust(sshd, "localhost", file).await;
-        if theirs != ours.is_ok() || theirs != *expected {
-            wrong.push(format!("{form}: ssh {theirs}, we {ours:?}, expected {expected}"));
+        if theirs != expected.theirs || ours.is_ok() != expected.ours {
+            wrong.push(format!("{form}: ssh {theirs}, we {ours:?}, expected {expected:?}"));
         }
     }
     wrong.join("\n")
+}
+
+/// The version of the system's ssh.
+fn system_version() -> (u32, u32) {
+    let output = Command::new("ssh").arg("-V").output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let digits = text.strip_prefix("OpenSSH_").unwrap().split(|letter: char| !letter.is_ascii_digit());
+    let mut numbers = digits.map(|digits| digits.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
 /// An sshd whose host key of a type was signed by an authority (a key pair's file), with more options of `ssh-keygen`.
@@ -216,16 +239,21 @@ async fn verdicts_on_certificates_are_those_of_the_systems_ssh() {
 async fn certificates_are_judged_as_by_the_systems_ssh() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("known_hosts");
-    let cases: [(&str, &str, &[&str], bool); 9] = [
-        ("ed25519", "ed25519", &["-h", "-n", "*host"], false),
-        ("ed25519", "ed25519", &["-h"], true),
-        ("ed25519", "ed25519", &["-h", "-n", "web9"], false),
-        ("ed25519", "ed25519", &["-h", "-n", "localhost", "-V", "-2d:-1d"], false),
-        ("ed25519", "ed25519", &["-h", "-n", "localhost", "-V", "+1d:+2d"], false),
-        ("ed25519", "ed25519", &["-h", "-n", "localhost", "-O", "critical:odd=yes"], false),
-        ("ed25519", "ed25519", &["-n", "localhost"], false),
-        ("rsa", "ecdsa", &["-h", "-n", "localhost"], true),
-        ("ecdsa", "rsa", &["-h", "-n", "localhost"], true),
+    // Older ones take one without names for every host, and no patterns.
+    let is_new = system_version() >= (10, 3);
+    let [yes, no] = [true, false].map(Expected::from);
+    let cases: [(&str, &str, &[&str], Expected); 11] = [
+        ("ed25519", "ed25519", &["-h", "-n", "*host"], Expected { theirs: is_new, ours: true }),
+        ("ed25519", "ed25519", &["-h", "-n", "web*,local?os?"], Expected { theirs: is_new, ours: true }),
+        ("ed25519", "ed25519", &["-h", "-n", "LOCAL*"], no),
+        ("ed25519", "ed25519", &["-h"], Expected { theirs: !is_new, ours: false }),
+        ("ed25519", "ed25519", &["-h", "-n", "web9"], no),
+        ("ed25519", "ed25519", &["-h", "-n", "localhost", "-V", "-2d:-1d"], no),
+        ("ed25519", "ed25519", &["-h", "-n", "localhost", "-V", "+1d:+2d"], no),
+        ("ed25519", "ed25519", &["-h", "-n", "localhost", "-O", "critical:odd=yes"], no),
+        ("ed25519", "ed25519", &["-n", "localhost"], no),
+        ("rsa", "ecdsa", &["-h", "-n", "localhost"], yes),
+        ("ecdsa", "rsa", &["-h", "-n", "localhost"], yes),
     ];
     for (at, (of_authority, of_host, options, expected)) in cases.into_iter().enumerate() {
         let authority = folder.path().join(format!("authority{at}"));

@@ -171,6 +171,15 @@ pub fn generate(file: &Path, kind: &str, passphrase: &str) {
     assert!(command.status().unwrap().success(), "ssh-keygen failed");
 }
 
+/// The first `sshd` on the path, so that another OpenSSH can be tried, or the system's. It wants to be called by its whole
+/// path.
+fn program() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let found = folders.map(|folder| folder.join("sshd")).find(|program| program.is_file());
+    found.expect("sshd is installed (openssh-server)")
+}
+
 fn spawn(folder: &Path, port: u16) -> Child {
     if rustix::process::geteuid().is_root() {
         // Where sshd locks itself in before the login; the system's package would have made it.
@@ -178,7 +187,7 @@ fn spawn(folder: &Path, port: u16) -> Child {
         fs::set_permissions("/run/sshd", fs::Permissions::from_mode(0o755)).unwrap();
     }
     let log = fs::File::create(folder.join("log")).unwrap();
-    Command::new("/usr/sbin/sshd")
+    Command::new(program())
         .args(["-D", "-e", "-p", &port.to_string(), "-f"])
         .arg(folder.join("sshd_config"))
         .stdin(Stdio::null())
@@ -186,7 +195,7 @@ fn spawn(folder: &Path, port: u16) -> Child {
         .stderr(log)
         .process_group(0)
         .spawn()
-        .expect("sshd is installed (openssh-server)")
+        .expect("sshd can be run")
 }
 
 fn free_port() -> u16 {

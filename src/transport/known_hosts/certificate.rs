@@ -4,6 +4,8 @@
 use signature::Verifier;
 use ssh_key::{PublicKey, Signature};
 
+use crate::transport::known_hosts::lines::matches_exactly;
+
 /// A certificate's `type` where it is for a host.
 const FOR_A_HOST: u32 = 2;
 
@@ -15,6 +17,7 @@ pub(super) struct Certificate {
     /// The key that signed it, as ssh sends it.
     pub(super) authority: Vec<u8>,
     purpose: u32,
+    /// Patterns of the names of those for whom it is.
     principals: Vec<Vec<u8>>,
     /// In seconds since 1970.
     valid_from_s: u64,
@@ -66,7 +69,7 @@ impl Certificate {
     /// Whether it vouches for a host, given in lower case, at a moment in seconds since 1970. The authority itself is
     /// not judged. An error says why not.
     pub(super) fn vouches_for(&self, host: &str, now_s: u64) -> Result<(), &'static str> {
-        let named = |principal: &Vec<u8>| principal.as_slice() == host.as_bytes();
+        let named = |principal: &Vec<u8>| matches_exactly(principal, host.as_bytes());
         if !self.is_signed() {
             return Err("its authority's signature cannot be verified");
         }
@@ -79,8 +82,11 @@ impl Certificate {
         if now_s >= self.valid_until_s {
             return Err("it has expired");
         }
-        // One without names is for every host.
-        if !self.principals.is_empty() && !self.principals.iter().any(named) {
+        // Both as OpenSSH has it from 10.3 on. Before, such a one was for every host (CVE-2024-7594).
+        if self.principals.is_empty() {
+            return Err("it names no host; sign the key again with `ssh-keygen -h -n HOST`");
+        }
+        if !self.principals.iter().any(named) {
             return Err("it is for another host");
         }
         if self.has_critical_options {

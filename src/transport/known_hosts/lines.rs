@@ -133,9 +133,13 @@ fn matches_list(patterns: &str, name: &str) -> bool {
     matched
 }
 
-/// Whether a pattern with `*` and `?` matches the whole of a name, in time proportional to their lengths' product.
+/// Whether a pattern in letters of either case matches a name in lower case.
 pub(super) fn matches_pattern(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.to_lowercase().into_bytes(), name.as_bytes());
+    matches_exactly(pattern.to_lowercase().as_bytes(), name.as_bytes())
+}
+
+/// Whether a pattern with `*` and `?` matches the whole of a name, in time proportional to their lengths' product.
+pub(super) fn matches_exactly(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {
