@@ -14,6 +14,8 @@ import subprocess
 import time
 
 BASTION = "127.0.250.1"
+# The first on the path, so that another OpenSSH can be measured, or the system's. It wants to be called by its whole path.
+SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 LIB = "/var/lib"
 SETTINGS = """\
 Port {port}
@@ -109,7 +111,7 @@ class Hosts:
         for part in ("home", "lib/rollbook", "lib/data"):
             (box / part).mkdir(parents=True, exist_ok=True)
         options = [f"ListenAddress={host}:{port}", f"SetEnv=HOME={box}/home", *(settings or ["MaxStartups=1000"])]
-        sshd = ["/usr/sbin/sshd", "-D", "-e", "-f", str(self.keys / "sshd_config")]
+        sshd = [SSHD, "-D", "-e", "-f", str(self.keys / "sshd_config")]
         sshd += [word for option in options for word in ("-o", option)]
         script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
         apart = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]

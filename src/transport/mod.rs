@@ -89,7 +89,8 @@ pub struct Connection {
 
 enum Link {
     Local,
-    Openssh,
+    /// What the last ssh said of itself.
+    Openssh(Option<openssh::Log>),
     Ssh2(Box<ssh2::Session>),
 }
 
@@ -119,7 +120,7 @@ pub struct AgentPipe {
 pub async fn connect(host: &Host, settings: &Settings) -> Result<Connection, Fault> {
     let (address, host_key, link) = match host.connection.transport {
         Transport::Local => ("local".to_owned(), None, Link::Local),
-        Transport::Openssh => (openssh::address(host), None, Link::Openssh),
+        Transport::Openssh => (openssh::address(host), None, Link::Openssh(None)),
         Transport::Ssh2 => {
             let session = ssh2::connect(host, settings).await?;
             (session.address.clone(), Some(session.host_key.clone()), Link::Ssh2(Box::new(session)))
@@ -171,7 +172,11 @@ impl Connection {
     async fn run(&mut self, line: &str, fate: Fate) -> Result<Channel, Fault> {
         let channel = match &mut self.link {
             Link::Local => local::run(line, fate)?,
-            Link::Openssh => openssh::run(&self.host, &self.settings, line).await?,
+            Link::Openssh(log) => {
+                let (channel, own) = openssh::run(&self.host, &self.settings, line).await?;
+                *log = own;
+                channel
+            }
             Link::Ssh2(session) => session.run(line, self.settings.connect_timeout).await?,
         };
         self.last_words = channel.words.clone();
@@ -192,8 +197,8 @@ impl Connection {
 
     /// What the end of a command says of the line rather than of the command.
     fn line_fault(&self, ending: Option<Ending>) -> Option<LineFault> {
-        match self.link {
-            Link::Openssh => openssh::line_fault(ending?, &self.last_words(), &self.host),
+        match &self.link {
+            Link::Openssh(log) => openssh::line_fault(ending?, log.as_ref(), &self.last_words(), &self.host),
             Link::Local | Link::Ssh2(_) => None,
         }
     }

@@ -1,8 +1,15 @@
 //! `openssh`: the system's ssh, for whatever ssh_config can do. Each command line is one process of it.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs,
+    io::{self, Read},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
 
-use tokio::process::Command;
+use tempfile::TempPath;
+use tokio::{process::Command, time::timeout};
 
 use crate::{
     base::{Fault, FaultKind},
@@ -21,6 +28,23 @@ const OWN_ERROR: i32 = 255;
 /// Keepalives that may stay unanswered.
 const KEEPALIVES: u64 = 3;
 
+/// The first version whose log tells, for those who ask, that it has logged in ([`TELL`]).
+const VERSION_THAT_TELLS: (u32, u32) = (8, 7);
+
+/// How long ssh may take to say its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What goes into ssh's log although it is no error: how the line ended, and that it has logged in. A lower level for
+/// all of it would put the host's banner onto stderr.
+const TELL: &str = "-oLogVerbose=packet.c:sshpkt_vfatal():*,clientloop.c:server_alive_check():*,\
+    sshconnect2.c:ssh_userauth2():*";
+
+/// ssh's words once it has logged in.
+const LOGGED_IN: &str = "Authenticated to ";
+
+/// As much of ssh's log is read.
+const LOG_BYTES_MAX: u64 = 64 * 1024;
+
 /// Where a host is, as far as the inventory says.
 pub(super) fn address(host: &Host) -> String {
     match host.connection.port {
@@ -33,18 +57,56 @@ fn name(host: &Host) -> &str {
     host.connection.address.as_deref().unwrap_or(host.name.as_str())
 }
 
-/// Runs a command line on a host.
-pub(super) async fn run(host: &Host, settings: &Settings, line: &str) -> Result<Channel, Fault> {
+/// What one ssh says of itself, in a file: nothing that a host says is in it.
+pub(super) struct Log(TempPath);
+
+impl Log {
+    /// An empty one.
+    fn new() -> io::Result<Self> {
+        tempfile::Builder::new().prefix("rollbook-ssh-").tempfile().map(|file| Log(file.into_temp_path()))
+    }
+
+    fn text(&self) -> String {
+        let mut bytes = Vec::new();
+        let read = fs::File::open(&self.0).and_then(|file| file.take(LOG_BYTES_MAX).read_to_end(&mut bytes));
+        read.map(|_| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+}
+
+/// Whether an ssh tells in its log that it has logged in; asked once a run.
+async fn tells(program: &Path, settings: &Settings) -> bool {
+    let ask = || async {
+        let mut command = Command::new(program);
+        let asked = command.arg("-V").stdin(Stdio::null()).kill_on_drop(true).output();
+        let output = timeout(VERSION_TIMEOUT, asked).await.ok()?.ok()?;
+        version(&String::from_utf8_lossy(&output.stderr))
+    };
+    settings.shared.ssh_version.get_or_init(ask).await.is_some_and(|version| version >= VERSION_THAT_TELLS)
+}
+
+/// The version in `OpenSSH_9.2p1 Debian-2, OpenSSL 3.0.19`.
+fn version(words: &str) -> Option<(u32, u32)> {
+    let (major, rest) = words.strip_prefix("OpenSSH_")?.split_once('.')?;
+    let minor = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Runs a command line on a host. Also gives what ssh says of itself, where it keeps that apart.
+pub(super) async fn run(host: &Host, settings: &Settings, line: &str) -> Result<(Channel, Option<Log>), Fault> {
     let program = settings.ssh_program.as_deref().unwrap_or(Path::new("ssh"));
     let mut command = Command::new(program);
     command.args(arguments(host, settings.connect_timeout, settings.silence_timeout)?);
+    let log = if tells(program, settings).await { Log::new().ok() } else { None };
+    if let Some(log) = &log {
+        command.arg(TELL).arg("-E").arg(&log.0);
+    }
     command.arg("--").arg(name(host)).arg(line);
     let turn = settings.shared.turn_at(address(host)).await;
     let mut channel = Channel::of_child(command, Fate::Killed).map_err(|error| {
         Fault::internal(format!("cannot start the system's ssh, {}", program.display())).because(&error)
     })?;
     channel.turn = Some(turn);
-    Ok(channel)
+    Ok((channel, log))
 }
 
 /// What ssh is told. Of an option given twice it takes the first: what must hold stands before the inventory's
@@ -138,16 +200,24 @@ enum Complaint {
     NothingInCommon,
 }
 
-fn complaint(ending: Ending, words: &str) -> Option<Complaint> {
+fn complaint(ending: Ending, own: Option<&str>, words: &str) -> Option<Complaint> {
     if ending.code != Some(OWN_ERROR) {
         return None;
     }
-    COMPLAINTS.iter().find(|(text, _)| words.contains(text)).map(|(_, complaint)| *complaint)
+    let of = |told: &str| COMPLAINTS.iter().find(|(text, _)| told.contains(text)).map(|(_, complaint)| *complaint);
+    match own {
+        // The command may have begun, and `words` are the host's.
+        Some(own) if own.contains(LOGGED_IN) => of(own).map(|_| Complaint::Broken),
+        // What its jumps and proxies say is on stderr.
+        Some(own) => of(&format!("{own}\n{words}")),
+        None => of(words),
+    }
 }
 
 /// What an exit code of 255 with ssh's own words means; `None` where it was the command that ended so.
-pub(super) fn line_fault(ending: Ending, words: &str, host: &Host) -> Option<LineFault> {
-    let complaint = complaint(ending, words)?;
+pub(super) fn line_fault(ending: Ending, log: Option<&Log>, words: &str, host: &Host) -> Option<LineFault> {
+    let own = log.map(Log::text);
+    let complaint = complaint(ending, own.as_deref(), words)?;
     let address = address(host);
     let fault = match complaint {
         Complaint::Changed => unreachable(format!("THE HOST KEY OF {address} HAS CHANGED"))
@@ -169,8 +239,18 @@ pub(super) fn line_fault(ending: Ending, words: &str, host: &Host) -> Option<Lin
             .hint("look at ssh_config and at `ssh_args`"),
         Complaint::NothingInCommon => unreachable(format!("{address} and the system's ssh have no algorithm in common")),
     };
-    let fault = with_words(fault, words);
+    let fault = with_words(fault, &(readable(own.as_deref().unwrap_or_default()) + words));
     Some(if complaint == Complaint::HungUp { LineFault::HungUp(fault) } else { LineFault::Over(fault) })
+}
+
+/// ssh's log as a person wants to read it: without where in its sources a line comes from, and without what is no trouble.
+fn readable(own: &str) -> String {
+    let lines = own.lines().filter(|line| !line.starts_with("sshconnect2.c:"));
+    let text = |line: &str| {
+        let forced = line.split_once("): ").filter(|(place, _)| place.contains(".c:"));
+        forced.map_or(line, |(_, text)| text).to_owned() + "\n"
+    };
+    lines.map(text).collect()
 }
 
 /// Adds ssh's own words; of the frame of `@` around its warnings nothing is told.
@@ -185,14 +265,41 @@ fn with_words(mut fault: Fault, words: &str) -> Fault {
 mod tests {
     use super::*;
 
+    const OWN_END: Ending = Ending { code: Some(OWN_ERROR), signal: None };
+    const HUNG_UP: &str = "packet.c:sshpkt_vfatal():2074 (bin=ssh, pid=7): Connection closed by 192.0.2.7 port 22\n";
+    const IN: &str = "sshconnect2.c:ssh_userauth2():482 (bin=ssh, pid=7): Authenticated to web1 ([192.0.2.7]:22).\n";
+
     #[test]
     fn who_hangs_up_before_the_login_is_tried_again() {
-        let ending = Ending { code: Some(OWN_ERROR), ..Default::default() };
-        let of = |words| complaint(ending, words);
+        let of = |words| complaint(OWN_END, None, words);
         // A bastion turned the jump away.
         assert_eq!(of("banner exchange: Connection to UNKNOWN port 65535: Broken pipe"), Some(Complaint::HungUp));
         assert_eq!(of("kex_exchange_identification: write: Broken pipe"), Some(Complaint::HungUp));
         assert_eq!(of("Connection timed out during banner exchange"), Some(Complaint::Silent));
         assert_eq!(of("client_loop: send disconnect: Broken pipe"), Some(Complaint::Broken));
+        assert_eq!(complaint(OWN_END, Some(HUNG_UP), ""), Some(Complaint::HungUp));
+        assert_eq!(complaint(OWN_END, Some(HUNG_UP), "Permission denied (publickey)."), Some(Complaint::Denied));
+    }
+
+    #[test]
+    fn what_a_host_says_is_not_taken_for_ssh() {
+        assert_eq!(complaint(OWN_END, Some(IN), "kex_exchange_identification: Permission denied ("), None);
+        assert_eq!(complaint(OWN_END, Some(&(IN.to_owned() + HUNG_UP)), "any"), Some(Complaint::Broken));
+        assert_eq!(complaint(Ending { code: Some(1), signal: None }, Some(HUNG_UP), ""), None);
+    }
+
+    #[test]
+    fn its_log_is_shown_without_its_places() {
+        let own = IN.to_owned() + "kex_exchange_identification: read: Connection reset by peer\n" + HUNG_UP;
+        let shown =
+            "kex_exchange_identification: read: Connection reset by peer\nConnection closed by 192.0.2.7 port 22\n";
+        assert_eq!(readable(&own), shown);
+    }
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(version("OpenSSH_9.2p1 Debian-2+deb12u10, OpenSSL 3.0.19 27 Jan 2026\n"), Some((9, 2)));
+        assert_eq!(version("OpenSSH_10.5p1"), Some((10, 5)));
+        assert_eq!(version("Sun_SSH_1.1"), None);
     }
 }

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use crate::transport::{bootstrap::Programs, known_hosts::KnownHosts, ssh2::Watch};
 
@@ -20,6 +20,8 @@ pub struct Shared {
     pub(super) programs: Programs,
     pub(super) known_hosts: KnownHosts,
     pub(super) watch: Watch,
+    /// Of the system's ssh, major and minor, once it was asked; none where it is another's.
+    pub(super) ssh_version: Arc<OnceCell<Option<(u32, u32)>>>,
 }
 
 impl Shared {
