@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Bytes of contents that may wait to be taken in. Beyond that the pipe is left to fill, and the controller waits.
-const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+const WAITING_BYTES_MAX: usize = 1024 * 1024;
 
 /// How often the agent says that it is alive while it reads nothing.
 const PULSE: Duration = Duration::from_secs(1);
