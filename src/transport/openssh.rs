@@ -234,7 +234,7 @@ pub(super) fn line_fault(ending: Ending, log: Option<&Log>, words: &str, host: &
         Complaint::Refused => unreachable(format!("cannot connect to {address}")),
         Complaint::Broken => unreachable(format!("the line to {address} broke")),
         Complaint::HungUp => unreachable(format!("{address} hung up"))
-            .hint("a busy sshd does this (`MaxStartups`), and one that has banned this address"),
+            .hint("a busy sshd does this (`MaxStartups`), and one that has banned this address (`PerSourcePenalties`)"),
         Complaint::Configuration => Fault::new(FaultKind::Input, "the system's ssh does not take its configuration")
             .hint("look at ssh_config and at `ssh_args`"),
         Complaint::NothingInCommon => unreachable(format!("{address} and the system's ssh have no algorithm in common")),

@@ -161,7 +161,7 @@ fn no_handshake(wire: &Wire, address: SocketAddr, trouble: &Trouble) -> Try {
         (Trouble::Flood, _) => unreachable(format!("{address} sent without end instead of an ssh handshake")),
         (Trouble::Ssh(error), _) => unreachable(format!("{address} broke off the ssh handshake"))
             .because(error)
-            .hint("a busy sshd does this (`MaxStartups`), and one that has banned this address"),
+            .hint("a busy sshd does this (`MaxStartups`), and one that has banned this address (`PerSourcePenalties`)"),
     };
     match trouble {
         Trouble::Late => Try::Late(fault),
