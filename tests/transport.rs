@@ -143,6 +143,19 @@ async fn a_command_that_speaks_like_ssh_is_run_once() {
     }
 }
 
+/// Nobody learns how the command ended then: it is no exit code.
+#[tokio::test]
+#[ignore = "needs sshd: tests/run"]
+async fn a_line_that_breaks_while_a_command_runs_is_told() {
+    let sshd = Sshd::start("");
+    for kind in [Transport::Ssh2, Transport::Openssh] {
+        let mut connection = transport::connect(&sshd.as_host(kind), &settings()).await.unwrap();
+        let fault = connection.raw("kill -9 $PPID; sleep 5", Duration::from_secs(60)).await.unwrap_err();
+        assert!(fault.message.contains("the line"), "{kind:?}: {}", told(&fault));
+        connection.close().await;
+    }
+}
+
 /// Starts an agent; whether it had to be put there.
 async fn agent(host: &Host, settings: &Settings) -> Result<bool, Fault> {
     let mut connection = transport::connect(host, settings).await?;

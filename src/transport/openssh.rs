@@ -17,7 +17,7 @@ use crate::{
     transport::{
         Fate, LineFault, Settings,
         channel::{Channel, Ending},
-        known_hosts::trusting,
+        known_hosts::{SSH_PORT, forgetting, trusting},
         unreachable,
     },
 };
@@ -34,13 +34,19 @@ const VERSION_THAT_TELLS: (u32, u32) = (8, 7);
 /// How long ssh may take to say its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What goes into ssh's log although it is no error: how the line ended, and that it has logged in. A lower level for
-/// all of it would put the host's banner onto stderr.
+/// What goes into ssh's log although it is no error: how the line ended, that it has logged in, and how the command
+/// ended. A lower level for all of it would put the host's banner onto stderr.
 const TELL: &str = "-oLogVerbose=packet.c:sshpkt_vfatal():*,clientloop.c:server_alive_check():*,\
-    sshconnect2.c:ssh_userauth2():*";
+    sshconnect2.c:ssh_userauth2():*,clientloop.c:client_loop():*";
 
 /// ssh's words once it has logged in.
 const LOGGED_IN: &str = "Authenticated to ";
+
+/// ssh's words where it has not learned how the command ended: a signal ended it, or the line broke.
+const NO_STATUS: &str = "Exit status -1";
+
+/// What it says on stderr then, if it was the line.
+const BROKE: &[&str] = &["closed by remote host.", "Read from remote host "];
 
 /// As much of ssh's log is read.
 const LOG_BYTES_MAX: u64 = 64 * 1024;
@@ -206,8 +212,11 @@ fn complaint(ending: Ending, own: Option<&str>, words: &str) -> Option<Complaint
     }
     let of = |told: &str| COMPLAINTS.iter().find(|(text, _)| told.contains(text)).map(|(_, complaint)| *complaint);
     match own {
-        // The command may have begun, and `words` are the host's.
-        Some(own) if own.contains(LOGGED_IN) => of(own).map(|_| Complaint::Broken),
+        // The command may have begun, and `words` are the host's, but for the last of them.
+        Some(own) if own.contains(LOGGED_IN) => {
+            let broke = own.contains(NO_STATUS) && BROKE.iter().any(|text| words.contains(text));
+            (broke || of(own).is_some()).then_some(Complaint::Broken)
+        }
         // What its jumps and proxies say is on stderr.
         Some(own) => of(&format!("{own}\n{words}")),
         None => of(words),
@@ -222,7 +231,10 @@ pub(super) fn line_fault(ending: Ending, log: Option<&Log>, words: &str, host: &
     let fault = match complaint {
         Complaint::Changed => unreachable(format!("THE HOST KEY OF {address} HAS CHANGED"))
             .hint("somebody may be listening in, or the host was installed anew: find out which")
-            .hint("if it was installed anew, ssh's words say how its old key is removed"),
+            .hint(format!(
+                "if it was installed anew: {}, with the file that ssh's words name, and then trust its new key",
+                forgetting(name(host), host.connection.port.unwrap_or(SSH_PORT), "FILE")
+            )),
         Complaint::Revoked => unreachable(format!("THE HOST KEY OF {address} IS REVOKED")),
         Complaint::Unknown => unreachable(format!("the host key of {address} is not known"))
             .hint("compare its fingerprint with one that you got another way, such as on the host's console")
@@ -245,7 +257,9 @@ pub(super) fn line_fault(ending: Ending, log: Option<&Log>, words: &str, host: &
 
 /// ssh's log as a person wants to read it: without where in its sources a line comes from, and without what is no trouble.
 fn readable(own: &str) -> String {
-    let lines = own.lines().filter(|line| !line.starts_with("sshconnect2.c:"));
+    let is_trouble =
+        |line: &&str| !["sshconnect2.c:", "clientloop.c:client_loop()"].iter().any(|place| line.starts_with(place));
+    let lines = own.lines().filter(is_trouble);
     let text = |line: &str| {
         let forced = line.split_once("): ").filter(|(place, _)| place.contains(".c:"));
         forced.map_or(line, |(_, text)| text).to_owned() + "\n"
@@ -267,6 +281,7 @@ mod tests {
 
     const OWN_END: Ending = Ending { code: Some(OWN_ERROR), signal: None };
     const HUNG_UP: &str = "packet.c:sshpkt_vfatal():2074 (bin=ssh, pid=7): Connection closed by 192.0.2.7 port 22\n";
+    const LOST: &str = "clientloop.c:client_loop():1713 (bin=ssh, pid=7): Exit status -1\n";
     const IN: &str = "sshconnect2.c:ssh_userauth2():482 (bin=ssh, pid=7): Authenticated to web1 ([192.0.2.7]:22).\n";
 
     #[test]
@@ -285,12 +300,18 @@ mod tests {
     fn what_a_host_says_is_not_taken_for_ssh() {
         assert_eq!(complaint(OWN_END, Some(IN), "kex_exchange_identification: Permission denied ("), None);
         assert_eq!(complaint(OWN_END, Some(&(IN.to_owned() + HUNG_UP)), "any"), Some(Complaint::Broken));
+        let lost = IN.to_owned() + LOST;
+        assert_eq!(
+            complaint(OWN_END, Some(&lost), "Connection to web1 closed by remote host.\r\n"),
+            Some(Complaint::Broken)
+        );
+        assert_eq!(complaint(OWN_END, Some(&lost), "Killed"), None, "a signal");
         assert_eq!(complaint(Ending { code: Some(1), signal: None }, Some(HUNG_UP), ""), None);
     }
 
     #[test]
     fn its_log_is_shown_without_its_places() {
-        let own = IN.to_owned() + "kex_exchange_identification: read: Connection reset by peer\n" + HUNG_UP;
+        let own = IN.to_owned() + LOST + "kex_exchange_identification: read: Connection reset by peer\n" + HUNG_UP;
         let shown =
             "kex_exchange_identification: read: Connection reset by peer\nConnection closed by 192.0.2.7 port 22\n";
         assert_eq!(readable(&own), shown);

@@ -17,14 +17,14 @@ use std::{
 use crate::base::Place;
 
 pub use host_key::HostKey;
-pub(in crate::transport) use refusal::trusting;
 pub use refusal::{Shown, refusal};
+pub(in crate::transport) use refusal::{forgetting, trusting};
 
 use certificate::Certificate;
 use lines::{Index, Line, Marker};
 
 /// The port for which names stand without brackets.
-const SSH_PORT: u16 = 22;
+pub(in crate::transport) const SSH_PORT: u16 = 22;
 
 /// What the known_hosts files say of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]

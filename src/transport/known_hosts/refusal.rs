@@ -40,9 +40,8 @@ pub fn refusal(verdict: &Verdict, shown: &Shown<'_>) -> Option<Fault> {
                 .at(place)
                 .hint("somebody may be listening in, or the host was installed anew: find out which")
                 .hint(format!(
-                    "if it was installed anew: ssh-keygen -f {} -R {}, and then trust its new key",
-                    quoted(&place.file),
-                    quoted(&name)
+                    "if it was installed anew: {}, and then trust its new key",
+                    forgetting(host, port, &place.file)
                 )),
         ),
         Verdict::Revoked(place) => Some(
@@ -51,6 +50,11 @@ pub fn refusal(verdict: &Verdict, shown: &Shown<'_>) -> Option<Fault> {
                 .hint("whoever holds a revoked key can pass for the host: give the host a new key"),
         ),
     }
+}
+
+/// The command that would forget a host's key.
+pub(in crate::transport) fn forgetting(host: &str, port: u16, file: &str) -> String {
+    format!("ssh-keygen -f {} -R {}", quoted(file), quoted(&lookup_name(host, port)))
 }
 
 /// The command that would trust a host.

@@ -111,9 +111,10 @@ impl Lane {
             State::Opening(request) => self.open(line, request),
             State::Starting(remote, request) => self.start(line, remote, request),
             State::Running(mut run) => {
-                let moved = run.advance(self.number, line, context)?;
+                let moved = run.advance(self.number, line, context);
+                // It stays after an error too: whoever waits for it is told why.
                 self.state = if run.is_over { State::Closing(run.remote, Instant::now()) } else { State::Running(run) };
-                Ok(moved)
+                moved
             }
             State::Closing(mut remote, since) => {
                 let closed = line.attempt(self.number, Step::Close, |_| remote.close()).is_some();
