@@ -143,6 +143,19 @@ async fn a_command_that_speaks_like_ssh_is_run_once() {
     }
 }
 
+/// What a signal ended has no exit code. The system's ssh does not tell which signal it was.
+#[tokio::test]
+#[ignore = "needs sshd: tests/run"]
+async fn a_command_that_a_signal_ends_has_no_exit_code() {
+    let sshd = Sshd::start("");
+    for (kind, signal) in [(Transport::Ssh2, Some(9)), (Transport::Openssh, None)] {
+        let mut connection = transport::connect(&sshd.as_host(kind), &settings()).await.unwrap();
+        let output = connection.raw("kill -9 $$", Duration::from_secs(60)).await.unwrap();
+        assert_eq!((output.code, output.signal), (None, signal), "{kind:?}");
+        connection.close().await;
+    }
+}
+
 /// Nobody learns how the command ended then: it is no exit code.
 #[tokio::test]
 #[ignore = "needs sshd: tests/run"]

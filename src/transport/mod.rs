@@ -144,8 +144,9 @@ impl Connection {
         loop {
             let channel = self.run(line, Fate::Killed).await?;
             let output = channel.finish(limit).await?;
-            match self.line_fault(Some(Ending { code: output.code, signal: output.signal })) {
-                None => return Ok(output),
+            let ending = Ending { code: output.code, signal: output.signal };
+            match self.line_fault(Some(ending)) {
+                None => return Ok(Output { code: self.exit_code(ending), ..output }),
                 Some(LineFault::HungUp(_)) if patience.another_try().await => {}
                 Some(LineFault::HungUp(fault) | LineFault::Over(fault)) => return Err(fault),
             }
@@ -193,6 +194,14 @@ impl Connection {
     /// How long a host that hangs up is tried again.
     fn patience(&self) -> Patience {
         Patience::until(Instant::now() + self.settings.connect_timeout)
+    }
+
+    /// A command's own exit code.
+    fn exit_code(&self, ending: Ending) -> Option<i32> {
+        match &self.link {
+            Link::Openssh(log) => openssh::exit_code(ending, log.as_ref()),
+            Link::Local | Link::Ssh2(_) => ending.code,
+        }
     }
 
     /// What the end of a command says of the line rather than of the command.

@@ -223,6 +223,12 @@ fn complaint(ending: Ending, own: Option<&str>, words: &str) -> Option<Complaint
     }
 }
 
+/// The exit code of a command, where ssh has learned one: it has none to give for a signal, and ends with its own.
+pub(super) fn exit_code(ending: Ending, log: Option<&Log>) -> Option<i32> {
+    let unknown = || log.is_some_and(|log| log.text().contains(NO_STATUS));
+    ending.code.filter(|code| *code != OWN_ERROR || !unknown())
+}
+
 /// What an exit code of 255 with ssh's own words means; `None` where it was the command that ended so.
 pub(super) fn line_fault(ending: Ending, log: Option<&Log>, words: &str, host: &Host) -> Option<LineFault> {
     let own = log.map(Log::text);
