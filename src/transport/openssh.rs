@@ -63,7 +63,7 @@ fn name(host: &Host) -> &str {
     host.connection.address.as_deref().unwrap_or(host.name.as_str())
 }
 
-/// What one ssh says of itself, in a file: nothing that a host says is in it.
+/// What one ssh says of itself, in a file: nothing that a command prints is in it.
 pub(super) struct Log(TempPath);
 
 impl Log {
