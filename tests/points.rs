@@ -361,9 +361,9 @@ fn play_of_an_agent(pair: [&Host; 2], point: &str, way: Way) -> Result<(), Strin
         });
         run
     };
-    let code = match way {
-        Way::Confirmed => stage.start_with("grace: 1s, confirm_within: 20s", "").wait().code(),
-        Way::Elsewhere => stage.start_with("grace: 1s, confirm_within: 3s, confirm_via: 127.0.0.2", "").wait().code(),
+    let ended = match way {
+        Way::Confirmed => Some(stage.start_with("grace: 1s, confirm_within: 20s", "").wait()),
+        Way::Elsewhere => Some(stage.start_with("grace: 1s, confirm_within: 3s, confirm_via: 127.0.0.2", "").wait()),
         Way::LeftAlone => {
             under_way("grace: 1s").kill();
             None
@@ -381,17 +381,18 @@ fn play_of_an_agent(pair: [&Host; 2], point: &str, way: Way) -> Result<(), Strin
         Way::Booted => {
             let run = under_way("grace: 60s");
             host.reset();
-            run.wait().code()
+            Some(run.wait())
         }
     };
-    until("the fault fires", Duration::from_secs(60), fired);
+    let said = ended.as_ref().map_or("", |run| run.said());
+    until(&format!("the fault fires, after the run said:\n{said}"), Duration::from_secs(60), fired);
     host.sh("rm /etc/rollbook-fault /etc/rollbook-fault.log");
     if way == Way::Booted {
         // What was not removed at this boot is at the next.
         host.reset();
         until("it has looked", Duration::from_secs(30), || !host.outside("/etc/cron.d/rollbook-settle").exists());
     }
-    stage.judge(code)
+    stage.judge(ended.and_then(|run| run.code()))
 }
 
 fn pairs(kind: Kind, count: usize) -> Vec<[Host; 2]> {

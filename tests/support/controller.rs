@@ -253,6 +253,11 @@ impl Run {
         self.code
     }
 
+    /// What it had said.
+    pub(crate) fn said(&self) -> &str {
+        &self.said
+    }
+
     /// It must have ended with this exit code.
     #[track_caller]
     pub(crate) fn ended(self, code: i32) -> Said {
