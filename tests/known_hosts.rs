@@ -176,15 +176,6 @@ async fn disagreements(sshd: &Sshd, file: &Path, forms: &[(&str, String, impl In
     wrong.join("\n")
 }
 
-/// The version of the system's ssh.
-fn system_version() -> (u32, u32) {
-    let output = Command::new("ssh").arg("-V").output().unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    let digits = text.strip_prefix("OpenSSH_").unwrap().split(|letter: char| !letter.is_ascii_digit());
-    let mut numbers = digits.map(|digits| digits.parse().unwrap());
-    (numbers.next().unwrap(), numbers.next().unwrap())
-}
-
 /// An sshd whose host key of a type was signed by an authority (a key pair's file), with more options of `ssh-keygen`.
 fn certified(authority: &Path, kind: &str, options: &[&str]) -> Sshd {
     Sshd::prepared(&[kind], |folder| {
@@ -240,7 +231,7 @@ async fn certificates_are_judged_as_by_the_systems_ssh() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("known_hosts");
     // Older ones take one without names for every host, and no patterns.
-    let is_new = system_version() >= (10, 3);
+    let is_new = sshd::version() >= (10, 3);
     let [yes, no] = [true, false].map(Expected::from);
     let cases: [(&str, &str, &[&str], Expected); 11] = [
         ("ed25519", "ed25519", &["-h", "-n", "*host"], Expected { theirs: is_new, ours: true }),
