@@ -23,7 +23,7 @@ pub(in crate::transport) use refusal::{forgetting, trusting};
 use certificate::Certificate;
 use lines::{Index, Line, Marker};
 
-/// The port for which names stand without brackets.
+/// The port that ssh listens on, and for which names stand without brackets.
 pub(in crate::transport) const SSH_PORT: u16 = 22;
 
 /// What the known_hosts files say of a key.

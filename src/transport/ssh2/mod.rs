@@ -22,7 +22,7 @@ use crate::{
     transport::{
         Settings,
         channel::Channel,
-        known_hosts::{self, HostKey, Shown},
+        known_hosts::{self, HostKey, SSH_PORT, Shown},
         patience::Patience,
         unreachable,
     },
@@ -32,9 +32,6 @@ pub(super) use watch::Watch;
 
 use pump::Pump;
 use wire::{Trouble, Wire};
-
-/// The port that ssh listens on.
-const SSH_PORT: u16 = 22;
 
 /// How long a goodbye is waited for.
 const GOODBYE: Duration = Duration::from_secs(2);
