@@ -293,6 +293,32 @@ async fn the_agent_is_put_there_once_whatever_a_login_prints() {
 
 #[tokio::test]
 #[ignore = "needs sshd: tests/run"]
+async fn any_login_shell_starts_the_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    // It is by this name that busybox is a shell.
+    let ash = folder.path().join("sh");
+    std::os::unix::fs::symlink("/bin/busybox", &ash).unwrap();
+    for shell in
+        ["/bin/sh", "/bin/bash", "/bin/zsh", "/usr/bin/fish", "/bin/tcsh"].map(Path::new).into_iter().chain([&*ash])
+    {
+        let sshd = Sshd::with_login_shell(shell);
+        for kind in [Transport::Ssh2, Transport::Openssh] {
+            let (host, settings) = (sshd.as_host(kind), settings());
+            let started = async || agent(&host, &settings).await.map_err(|fault| told(&fault));
+            assert_eq!(started().await, Ok(true), "{kind:?} puts it there, by {}", shell.display());
+            assert_eq!(started().await, Ok(false), "{kind:?} finds it, by {}", shell.display());
+            fs::remove_dir_all(sshd.home().join(".cache")).unwrap();
+            let mut connection = transport::connect(&host, &settings).await.unwrap();
+            let whose = "sh -c 'readlink /proc/$PPID/exe'; exit 0";
+            let output = connection.raw(whose, Duration::from_secs(30)).await.unwrap();
+            assert_eq!(Path::new(output.stdout.text.trim()), shell.canonicalize().unwrap(), "{kind:?}");
+            connection.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs sshd: tests/run"]
 async fn a_login_that_runs_nothing_is_told() {
     for (forced, limit_s, reason) in [
         ("/bin/true", 30, "ends each command without a word"),

@@ -21,6 +21,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 /// How long it may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
+const PASSWD: &str = "/etc/passwd";
+
 /// A running sshd.
 pub struct Sshd {
     folder: tempfile::TempDir,
@@ -71,6 +73,21 @@ impl Sshd {
         sshd.wait_until_it_listens();
         fs::write(sshd.known_hosts(), format!("[127.0.0.1]:{} {}\n", sshd.port, sshd.host_key(keys[0]))).unwrap();
         sshd
+    }
+
+    /// One on which this program is the login shell of whoever runs the test, as its `passwd` in a mount namespace of its
+    /// own says. Needs root.
+    pub fn with_login_shell(shell: &Path) -> Self {
+        let user = own_name() + ":";
+        Sshd::prepared(&["ed25519"], |folder| {
+            let lines = fs::read_to_string(PASSWD).unwrap();
+            let changed = lines.lines().map(|line| match line.strip_prefix(&*user) {
+                Some(_) => format!("{}:{}\n", line.rsplit_once(':').unwrap().0, shell.display()),
+                None => format!("{line}\n"),
+            });
+            fs::write(folder.join("passwd"), changed.collect::<String>()).unwrap();
+            String::new()
+        })
     }
 
     fn wait_until_it_listens(&mut self) {
@@ -200,7 +217,17 @@ fn spawn(folder: &Path, port: u16) -> Child {
         fs::set_permissions("/run/sshd", fs::Permissions::from_mode(0o755)).unwrap();
     }
     let log = fs::File::create(folder.join("log")).unwrap();
-    Command::new(program())
+    let own_passwd = folder.join("passwd");
+    let mut command = match own_passwd.exists() {
+        true => {
+            let mut command = Command::new("unshare");
+            let bind = format!("mount --bind \"$0\" {PASSWD} && exec \"$@\"");
+            command.args(["--mount", "--propagation", "private", "sh", "-c", &bind]).arg(own_passwd).arg(program());
+            command
+        }
+        false => Command::new(program()),
+    };
+    command
         .args(["-D", "-e", "-p", &port.to_string(), "-f"])
         .arg(folder.join("sshd_config"))
         .stdin(Stdio::null())
