@@ -2,6 +2,7 @@
 import dataclasses
 
 from measure.hosts import addresses
+from measure.runs import SYSTEM_FLOOR
 
 CURVE = "KexAlgorithms=curve25519-sha256"
 
@@ -18,7 +19,7 @@ class Contenders:
     """`command(name, state, count)`; a state is cold, unchanged or plan."""
 
     # Those that have no dry run.
-    NO_PLAN = ("script", "agent", "xargs")
+    NO_PLAN = ("script", "system", "agent", "xargs")
 
     def __init__(self, work, hosts, programs, parallel, forks):
         self.work, self.hosts, self.parallel, self.forks = work, hosts, parallel, forks
@@ -26,6 +27,7 @@ class Contenders:
         self.folder = hosts.work
         venv = self.folder / "venv"
         self.known = {"rollbook": self.rollbook, "script": self.script, "agent": self.agent, "xargs": self.xargs}
+        self.known |= {"system": self.system} if SYSTEM_FLOOR in programs else {}
         peers = {"ansible": self.ansible, "mitogen": self.mitogen, "pyinfra": self.pyinfra}
         self.peers = [name for name in peers if (venv / name / "bin").exists()]
         self.known |= {name: peers[name] for name in self.peers}
@@ -54,13 +56,16 @@ class Contenders:
     def script(self, _state, count):
         return self.floor("scripts", "sh -s", count)
 
+    def system(self, _state, count):
+        return self.floor("scripts", "sh -s", count, SYSTEM_FLOOR)
+
     def agent(self, _state, count):
         return self.floor("plans", str(self.programs["floor-agent"]), count)
 
-    def floor(self, folder, command, count):
+    def floor(self, folder, command, count, program="floor-ssh2"):
         """A thread each for so many at once."""
         threads = str(min(self.parallel, count))
-        floor = [str(self.programs["floor-ssh2"]), str(self.hosts.key), str(self.hosts.port), threads]
+        floor = [str(self.programs[program]), str(self.hosts.key), str(self.hosts.port), threads]
         return Start([*floor, str(self.work.given / folder), command], listed(count))
 
     def xargs(self, _state, count):

@@ -61,6 +61,15 @@ def machine(folder, rollbook):
     )
 
 
+def system_openssl():
+    """The version that programs can be built with here."""
+    try:
+        asked = subprocess.run(["pkg-config", "--modversion", "openssl"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return asked.stdout.strip() if asked.returncode == 0 else None
+
+
 def version(folder, name):
     """Of a peer in its venv."""
     package = {"ansible": ["ansible-core"], "mitogen": ["mitogen", "ansible-core"], "pyinfra": ["pyinfra"]}[name]

@@ -8,9 +8,11 @@ import subprocess
 import threading
 import time
 
+from measure import page
 from measure.hosts import children
 
 LIMIT_SECONDS = 900
+SYSTEM_FLOOR = "floor-ssh2-system"
 
 
 class Memory(threading.Thread):
@@ -158,17 +160,31 @@ def programs(root, folder, rollbook, is_built):
     floor = ["cargo", "bench", "--no-run", "--bench", "floor-ssh2", "--bench", "floor-agent"]
     built = {} if rollbook or is_built else executables(root, build, "rollbook")
     built |= {} if is_built else executables(root, floor, "floor-ssh2", "floor-agent")
+    built |= {} if is_built else floor_of_the_system(root)
     built |= {"rollbook": rollbook} if rollbook else {}
-    placed = {name: folder / "bin" / name for name in ("rollbook", "floor-ssh2", "floor-agent")}
+    placed = {name: folder / "bin" / name for name in ("rollbook", "floor-ssh2", "floor-agent", SYSTEM_FLOOR)}
     (folder / "bin").mkdir(parents=True, exist_ok=True)
     for name, file in built.items():
         placed[name].unlink(missing_ok=True)
         shutil.copy(file, placed[name])
-    return placed
+    return {name: file for name, file in placed.items() if file.exists()}
 
 
-def executables(root, command, *names):
-    told = subprocess.run([*command, "--message-format=json"], cwd=root, check=True, stdout=subprocess.PIPE, text=True)
+def floor_of_the_system(root):
+    """The floor as a program is built that asks for nothing else: with the OpenSSL of the system, and linked to it."""
+    if page.system_openssl() is None:
+        print("the floor with the system's OpenSSL is left out: it needs pkg-config and libssl-dev", flush=True)
+        return {}
+    build = ["cargo", "bench", "--no-run", "--bench", "floor-ssh2", "--target-dir", "target/system-openssl"]
+    settings = {"OPENSSL_NO_VENDOR": "1", "RUSTFLAGS": "-C target-feature=-crt-static"}
+    return {SYSTEM_FLOOR: executables(root, build, "floor-ssh2", **settings)["floor-ssh2"]}
+
+
+def executables(root, command, *names, **environment):
+    command = [*command, "--message-format=json"]
+    told = subprocess.run(
+        command, cwd=root, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | environment,
+    )
     found = {}
     for line in told.stdout.splitlines():
         message = json.loads(line)

@@ -1,10 +1,11 @@
 """The standard work in turns: the tables, and what they must show."""
-from measure.page import number, table, version
+from measure.page import number, system_openssl, table, version
 from measure.runs import is_right, median, ratio
 
 WHO = {
     "rollbook": "Rollbook",
     "script": "the script, down one libssh2 channel",
+    "system": f"the same, built with the system's OpenSSL {system_openssl()}",
     "agent": "the bare agent, down one libssh2 channel",
     "xargs": "the script, by `xargs ssh`",
     "ansible": "Ansible",
@@ -19,7 +20,8 @@ TIMES_FASTER = {"ansible": 100, "mitogen": 25, "pyinfra": 8}
 def run(bench, page, given, about):
     out = [about]
     for count in given.counts:
-        found = bench.compare(["rollbook", "script", "agent", "xargs"], count, given.runs)
+        floors = [name for name in ("script", "system", "agent", "xargs") if name in bench.contenders.known]
+        found = bench.compare(["rollbook", *floors], count, given.runs)
         if given.peers and count <= given.peer_hosts:
             # They take so long that more turns would only show the machine's noise.
             found |= peers_apart(bench, given, count)
@@ -62,9 +64,12 @@ def what_it_must_show(found, count):
         ("unchanged, of the script", ratio(ours["unchanged"], script["unchanged"]), 0.6),
         ("first run, of the bare agent", ratio(ours["cold"], agent["cold"]), 1.3),
         ("unchanged, of the bare agent", ratio(ours["unchanged"], agent["unchanged"]), 1.3),
-        ("processor of the controller, first run, of the script's", ratio(ours["cold"], script["cold"], "cpu"), 1.5),
-        ("the same, unchanged", ratio(ours["unchanged"], script["unchanged"], "cpu"), 1.5),
     ]
+    for floor, words in (("system", "built with the system's OpenSSL"), ("script", "built with our OpenSSL")):
+        for state in ("cold", "unchanged"):
+            if (floor, state) in found:
+                what = f"processor of the controller, {STATES[state]}, of the script's, {words}"
+                lines.append((what, ratio(ours[state], found[(floor, state)], "cpu"), 1.5))
     rows = [[what, number(is_now), f"at most {most}", holds(is_now <= most)] for what, is_now, most in lines]
     for peer, least in TIMES_FASTER.items():
         for state in ("cold", "unchanged"):
