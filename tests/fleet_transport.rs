@@ -56,6 +56,40 @@ fn passwords_for_sudo() {
     controller.apply(controller.runbook(AS_ROOT), &[]).ended(5).with("sudo");
 }
 
+/// Ubuntu's sudo since 25.10; here as a package of Rust's, from tests/fleet/suites.
+#[test]
+#[ignore = "needs the fleet: tests/run"]
+fn passwords_for_sudo_rs() {
+    let host = host(Kind::Hardened);
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/sudo-rs/bin/sudo");
+    std::fs::copy(built, host.outside("/usr/bin/sudo")).expect("tests/run has built sudo-rs");
+    host.sh("chown root: /usr/bin/sudo; chmod 4755 /usr/bin/sudo");
+    assert!(host.sh("sudo --version").starts_with("sudo-rs"));
+    let lines = by_key(&host, "user: ops, become: true");
+    let with = |password: &str| Controller::of_inventory(&host, &lines).where_is("ROLLBOOK_BECOME_PASSWORD", password);
+
+    let controller = with("ops");
+    controller.apply(controller.runbook(AS_ROOT), &[]).ended(0);
+    let controller = Controller::of_inventory(&host, &lines);
+    controller.apply(controller.runbook(AS_ROOT), &[]).ended(5).with("sudo wants a password, and there is none");
+    let controller = with("wrong-as-can-be");
+    let said = controller.apply(controller.runbook(AS_ROOT), &[]).ended(5);
+    said.with("sudo does not accept the password");
+    assert!(!said.0.contains("wrong-as-can-be"), "{}", said.0);
+
+    for (login, reason) in [
+        ("user: ops, become: nosuch, become_password: ops", "there is no such user on the target to become"),
+        ("user: deploy, become: true", "sudo does not allow it"),
+        ("user: deploy, become: true, become_password: deploy", "sudo does not allow it"),
+    ] {
+        let controller = Controller::of_inventory(&host, &by_key(&host, login));
+        controller.apply(controller.runbook(AS_ROOT), &[]).ended(5).with(reason);
+    }
+    host.sh("umask 227; echo 'deploy ALL=(www-data) NOPASSWD:ALL' >/etc/sudoers.d/deploy");
+    let controller = Controller::of_inventory(&host, &by_key(&host, "user: deploy, become: www-data"));
+    controller.apply(controller.runbook(NOT_AS_ROOT), &[]).ended(0);
+}
+
 #[test]
 #[ignore = "needs the fleet: tests/run"]
 fn users_whose_home_is_not_theirs() {

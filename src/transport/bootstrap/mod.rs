@@ -201,9 +201,14 @@ async fn start(
     Ok(channel)
 }
 
-/// Whether sudo refused for want of a password.
+/// Whether sudo refused for want of a password; the last of these is sudo-rs, which is Ubuntu's sudo since 25.10.
 fn wants_password(words: &str) -> bool {
-    words.contains("a password is required") || words.contains("a terminal is required to read the password")
+    let ways = [
+        "a password is required",
+        "a terminal is required to read the password",
+        "interactive authentication is required",
+    ];
+    ways.iter().any(|way| words.contains(way))
 }
 
 async fn try_start(
@@ -288,7 +293,7 @@ async fn broken(connection: &Connection, greeted: Greeted) -> Fault {
     }
 }
 
-/// What sudo says when it refuses, in its English.
+/// What sudo, or sudo-rs, says when it refuses, in its English.
 fn sudo_fault(words: &str) -> Option<Fault> {
     let refused = |message: &str, hint: &str| Some(Fault::new(FaultKind::Policy, message).hint(hint));
     let said = |text: &str| words.contains(text);
@@ -301,10 +306,11 @@ fn sudo_fault(words: &str) -> Option<Fault> {
     if said("must have a tty") {
         return refused("the target's sudo wants a terminal", "remove `requiretty` from its sudoers");
     }
-    if said("unknown user") {
+    if said("unknown user") || said("sudo: user '") && said("' not found") {
         return refused("there is no such user on the target to become", "look at `become`");
     }
-    if said("not in the sudoers file") || said("not allowed to") || said("may not run sudo") {
+    let forbidden = ["not in the sudoers file", "not allowed to", "may not run", "I'm afraid I can't do that"];
+    if forbidden.into_iter().any(said) {
         return refused("sudo does not allow it", "the login user needs a rule in the target's sudoers");
     }
     None
