@@ -62,6 +62,8 @@ fn passwords_for_sudo() {
 fn passwords_for_sudo_rs() {
     let host = host(Kind::Hardened);
     let built = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/sudo-rs/bin/sudo");
+    // Where it is a link, that leads elsewhere on this machine.
+    host.sh("rm /usr/bin/sudo");
     std::fs::copy(built, host.outside("/usr/bin/sudo")).expect("tests/run has built sudo-rs");
     host.sh("chown root: /usr/bin/sudo; chmod 4755 /usr/bin/sudo");
     assert!(host.sh("sudo --version").starts_with("sudo-rs"));

@@ -1,10 +1,14 @@
 # Root file systems that hosts boot from. Each is cached under a name that holds its recipe's hash: a changed recipe
 # is another base, and a base that is there is whole.
 
-COMMON=openssh-server,cron,iproute2,iputils-ping,nftables,procps,sudo,ca-certificates,kmod,acl,attr,curl
+COMMON=apt,openssh-server,cron,iproute2,iputils-ping,nftables,procps,sudo,ca-certificates,kmod,acl,attr,curl
 SYSTEMD=systemd,systemd-sysv,dbus,libpam-systemd
 
-suite() { echo "${FLEET_SUITE:-$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)}"; }
+# suite NAME: which release a base is of. Ubuntu has no sysvinit: those hosts are of one Debian everywhere.
+suite() {
+  if [ "$1" = sysvinit ]; then echo bookworm
+  else echo "${FLEET_SUITE:-$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)}"; fi
+}
 
 base_packages() {
   case $1 in
@@ -20,7 +24,7 @@ base_packages() {
 base_dir() {
   local recipe
   recipe=$({ base_packages "$1"; declare -f build_debian build_busybox disguise; cat "$HERE/light-init"; } | sha256sum)
-  echo "$FLEET_HOME/bases/$1-$(suite)-${recipe:0:12}"
+  echo "$FLEET_HOME/bases/$1-$(suite "$1")-${recipe:0:12}"
 }
 
 # base NAME: builds it where it is missing; prints its directory.
@@ -54,17 +58,20 @@ forget_old_bases() {
   done
 }
 
-# What this machine's own apt knows of the suite: SITE, COMPONENT.
-apt_knows() { apt-get indextargets --format "\$($1)" 'Created-By: Packages' "Codename: $(suite)" | sort -u; }
+# apt_knows WHAT SUITE: what this machine's own apt knows of a suite: SITE, COMPONENT.
+apt_knows() { apt-get indextargets --format "\$($1)" 'Created-By: Packages' "Codename: $2" | sort -u; }
 
 build_debian() { # DIR NAME
-  local dir=$1 from
-  from=$(apt_knows SITE | head -n 1)
-  [ -n "$from" ] || die "apt knows no mirror of $(suite): run apt-get update, or set FLEET_SUITE"
+  local dir=$1 suite from components
+  suite=$(suite "$2")
+  from=$(apt_knows SITE "$suite" | head -n 1)
+  components=$(apt_knows COMPONENT "$suite" | paste -sd,)
+  if [ -z "$from" ] && [ "$2" = sysvinit ]; then from=http://deb.debian.org/debian components=main; fi
+  [ -n "$from" ] || die "apt knows no mirror of $suite: run apt-get update, or set FLEET_SUITE"
   mmdebstrap --quiet --variant=minbase --mode=root --include="$(base_packages "$2")" \
     --aptopt='Acquire::Languages "none"' --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-    --components="$(apt_knows COMPONENT | paste -sd,)" "$(suite)" "$dir" "$from"
+    --components="$components" "$suite" "$dir" "$from"
   : >"$dir/etc/machine-id"
   rm -f "$dir"/etc/ssh/ssh_host_* "$dir"/etc/apt/sources.list "$dir"/etc/hostname
   echo 'deb [trusted=yes] file:///srv/repo/deb ./' >"$dir/etc/apt/sources.list.d/fleet.list"
