@@ -106,6 +106,14 @@ fn leaner(flags: &[String], target: &str) -> Vec<String> {
     }
 }
 
+/// The folders of cargo's sources. Where they lie on this machine does not belong into a program that goes to many others.
+fn registries() -> impl Iterator<Item = PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
+    let folders = home.and_then(|home| fs::read_dir(home.join("registry/src")).ok());
+    folders.into_iter().flatten().filter_map(|entry| entry.ok().map(|entry| entry.path()))
+}
+
 /// Builds the agent with the `agent` profile, in a target folder of its own (cargo holds the lock on the other one).
 ///
 /// What cargo tells this build script of its own build (the feature `controller` above all) must not reach the agent's,
@@ -127,6 +135,7 @@ fn build_agent() -> PathBuf {
     let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join("src/bin/rollbook-agent.ld");
     let mut flags: Vec<String> = given.split('\u{1f}').filter(|flag| !flag.is_empty()).map(str::to_owned).collect();
     flags.extend(["-Crelocation-model=static".to_owned(), format!("-Clink-arg=-Wl,-T,{}", script.display())]);
+    flags.extend(registries().map(|folder| format!("--remap-path-prefix={}/=", folder.display())));
     flags.extend(leaner(&flags, &target));
     let status = cargo
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))

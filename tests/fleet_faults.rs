@@ -385,6 +385,7 @@ const NO_SSHD: &str = "  - copy: {content: new, dest: /etc/app.conf}
 
 /// The same, but the line that the run goes over stays.
 const NO_NEW_SSH: &str = "  - copy: {content: new, dest: /etc/app.conf}
+  - service: {name: ssh.socket, state: stopped, enabled: false}
   - service: {name: ssh, state: stopped, enabled: false}
 ";
 

@@ -36,6 +36,13 @@ impl Resource {
             Resource::Group(_) => "group",
         }
     }
+
+    /// Ends the program, which has given this, or a state of it, to another family.
+    #[cold]
+    #[inline(never)]
+    pub fn is_misplaced(&self) -> ! {
+        unreachable!("{self} has come to another family")
+    }
 }
 
 impl fmt::Display for Resource {

@@ -20,7 +20,7 @@ impl Family for Groups {
     type State = GroupState;
 
     fn observe(probe: &Probe, resource: &Resource) -> Result<GroupState, Halt> {
-        let Resource::Group(name) = resource else { unreachable!("{resource} is no group") };
+        let Resource::Group(name) = resource else { resource.is_misplaced() };
         Accounts::read(probe)?.group(name)
     }
 
@@ -50,7 +50,7 @@ impl Family for Groups {
                     Change { resource: Resource::Group(name), after: State::Group(after), .. } => {
                         accounts.bring_group(name, after)?;
                     }
-                    other => unreachable!("a group has a group's states, not {other:?}"),
+                    other => other.resource.is_misplaced(),
                 }
             }
             Ok(())

@@ -22,7 +22,7 @@ impl Family for Users {
     type State = UserState;
 
     fn observe(probe: &Probe, resource: &Resource) -> Result<UserState, Halt> {
-        let Resource::User(name) = resource else { unreachable!("{resource} is no user") };
+        let Resource::User(name) = resource else { resource.is_misplaced() };
         Accounts::read(probe)?.user(name)
     }
 
@@ -42,7 +42,7 @@ impl Family for Users {
                     Change { resource: Resource::User(name), after: State::User(after), .. } => {
                         accounts.bring_user(name, after)?;
                     }
-                    other => unreachable!("a user has a user's states, not {other:?}"),
+                    other => other.resource.is_misplaced(),
                 }
             }
             Ok(())

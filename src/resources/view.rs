@@ -71,9 +71,10 @@ pub trait View {
 
     /// A path's state.
     fn path(&mut self, path: &ByteText) -> Result<PathState, Halt> {
-        match self.observe(&Resource::Path(path.clone()))? {
+        let resource = Resource::Path(path.clone());
+        match self.observe(&resource)? {
             State::Path(state) => Ok(state),
-            other => unreachable!("a path has a path's state, not {other:?}"),
+            _ => resource.is_misplaced(),
         }
     }
 

@@ -78,17 +78,19 @@ impl Noun {
 
 /// A user's state in a view.
 pub(super) fn user(now: &mut dyn View, name: &str) -> Result<UserState, Halt> {
-    match now.observe(&Resource::User(name.to_owned()))? {
+    let resource = Resource::User(name.to_owned());
+    match now.observe(&resource)? {
         State::User(state) => Ok(state),
-        other => unreachable!("a user has a user's state, not {other:?}"),
+        _ => resource.is_misplaced(),
     }
 }
 
 /// A group's state in a view.
 pub(super) fn group(now: &mut dyn View, name: &str) -> Result<GroupState, Halt> {
-    match now.observe(&Resource::Group(name.to_owned()))? {
+    let resource = Resource::Group(name.to_owned());
+    match now.observe(&resource)? {
         State::Group(state) => Ok(state),
-        other => unreachable!("a group has a group's state, not {other:?}"),
+        _ => resource.is_misplaced(),
     }
 }
 

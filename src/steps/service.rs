@@ -21,6 +21,9 @@ use crate::{
 /// `restarted` and `reloaded` are acts, done each time the step runs; so they belong into handlers. In a rollback they
 /// are done once more, when the files are back. A service that does not run is not started by `reloaded`.
 ///
+/// A stop spreads to the units that need this one (their `Requires`, `BindsTo`, `PartOf`): the plan tells them, they are
+/// stopped first, and started again in a rollback.
+///
 /// Where a unit's file has changed, systemd reads it again first; no daemon-reload of your own is needed. A service
 /// that ends right after its start fails the step, with the last lines of its journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +98,15 @@ impl Kind for Service {
             }
             // Names other than a unit's own cannot be enabled.
             let own = if unit.id.is_empty() || unit.is_missing() { name.clone() } else { unit.id };
+            if found.active && !wanted.active {
+                for dependent in services::dependents(now, &own)? {
+                    let state = observe(now, &dependent)?;
+                    if state.active {
+                        let stopped = ServiceState { active: false, ..state };
+                        decision = decision.bring(Resource::Service(dependent), State::Service(stopped));
+                    }
+                }
+            }
             decision = decision.bring(Resource::Service(own), State::Service(wanted));
         }
         Ok(match self.state {
@@ -107,9 +119,10 @@ impl Kind for Service {
 }
 
 fn observe(now: &mut dyn View, name: &str) -> Result<ServiceState, Halt> {
-    match now.observe(&Resource::Service(name.to_owned()))? {
+    let resource = Resource::Service(name.to_owned());
+    match now.observe(&resource)? {
         State::Service(state) => Ok(state),
-        other => unreachable!("a service has a service's state, not {other:?}"),
+        _ => resource.is_misplaced(),
     }
 }
 

@@ -58,6 +58,32 @@ fn started_enabled_and_back() {
 
 #[test]
 #[ignore = "needs root and a Debian test host: tests/run"]
+fn what_stops_with_it_is_planned_and_comes_back() {
+    let mut host = fresh();
+    sh("d=/run/systemd/system; mkdir -p $d; \
+        unit() { printf '[Unit]\\n%s\\n[Service]\\nExecStart=/bin/sleep infinity\\n' \"$2\" >$d/$1.service; }; \
+        unit rbneeds 'Requires=rbtest.service'; unit rbpart 'PartOf=rbtest.service'; unit rbdeep 'BindsTo=rbneeds.service'; \
+        unit rbidle 'Requires=rbtest.service'; unit rbapart 'Wants=rbtest.service'; \
+        systemctl daemon-reload; systemctl start rbneeds rbpart rbdeep rbapart");
+    let running = || sh("systemctl is-active rbtest rbneeds rbpart rbdeep rbidle rbapart || true");
+    let before = running();
+    assert_eq!(before, "active\nactive\nactive\nactive\ninactive\nactive\n");
+    let done = host.apply("service", r#"{"name": "rbtest", "state": "stopped"}"#);
+    let mut told = words(&done.0);
+    assert_eq!(told.pop().unwrap(), "service rbtest.service: active yes → no");
+    assert_eq!(told.remove(0), "service rbdeep.service: active yes → no");
+    told.sort();
+    assert_eq!(told, ["rbneeds", "rbpart"].map(|name| format!("service {name}.service: active yes → no")));
+    assert_eq!(running(), "inactive\ninactive\ninactive\ninactive\ninactive\nactive\n");
+    assert!(host.plan("service", r#"{"name": "rbtest", "state": "stopped"}"#).unwrap().is_empty());
+    host.undo(done);
+    assert_eq!(running(), before);
+    sh("systemctl stop rbtest rbapart; cd /run/systemd/system; \
+        for unit in needs part deep idle apart; do rm rb$unit.service; done; systemctl daemon-reload");
+}
+
+#[test]
+#[ignore = "needs root and a Debian test host: tests/run"]
 fn a_mask_hides_nothing_from_the_way_back() {
     let mut host = fresh();
     for enabled in ["true", "false"] {

@@ -31,7 +31,7 @@ impl Family for Packages {
 
     fn observe(probe: &Probe, resource: &Resource) -> Result<PackageState, Halt> {
         supported(probe.facts())?;
-        let Resource::Package(name) = resource else { unreachable!("{resource} is no package") };
+        let Resource::Package(name) = resource else { resource.is_misplaced() };
         Ok(dpkg::Database::read(probe)?.state(name))
     }
 

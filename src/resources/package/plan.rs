@@ -89,9 +89,10 @@ fn staged(now: &dyn View, request: &Request) -> Vec<(String, Option<String>)> {
 
 /// A package's state in a view.
 pub fn observe(now: &mut dyn View, name: &str) -> Result<PackageState, Halt> {
-    match now.observe(&Resource::Package(name.to_owned()))? {
+    let resource = Resource::Package(name.to_owned());
+    match now.observe(&resource)? {
         State::Package(state) => Ok(state),
-        other => unreachable!("a package has a package's state, not {other:?}"),
+        _ => resource.is_misplaced(),
     }
 }
 

@@ -36,7 +36,7 @@ impl<'a> Goal<'a> {
                 before: State::Package(before),
                 after: State::Package(after),
             } => Goal { name, before, after },
-            other => unreachable!("a package has a package's states, not {other:?}"),
+            other => other.resource.is_misplaced(),
         }
     }
 }

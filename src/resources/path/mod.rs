@@ -29,7 +29,7 @@ impl Family for Paths {
     type State = PathState;
 
     fn observe(probe: &Probe, resource: &Resource) -> Result<PathState, Halt> {
-        let Resource::Path(path) = resource else { unreachable!("the family of paths is asked for paths") };
+        let Resource::Path(path) = resource else { resource.is_misplaced() };
         look(probe, path).map_err(|error| Halt::io(format_args!("reading {path}"), &error))
     }
 
@@ -42,7 +42,7 @@ impl Family for Paths {
             let Change { resource: Resource::Path(path), before: State::Path(before), after: State::Path(after) } =
                 change
             else {
-                unreachable!("the family of paths is given paths")
+                change.resource.is_misplaced()
             };
             bring(tools, path, before, after).map_err(|error| explain(path, &error))?;
         }

@@ -22,6 +22,9 @@ pub use unit::Unit;
 /// Where links that start units at boot are made.
 const CONFIGURATION: &str = "/etc/systemd/system";
 
+/// Who would stop more than this stops the machine.
+const DEPENDENTS_MAX: usize = 100;
+
 /// The family of services.
 #[derive(Debug)]
 pub struct Services;
@@ -31,7 +34,7 @@ impl Family for Services {
 
     fn observe(probe: &Probe, resource: &Resource) -> Result<ServiceState, Halt> {
         supported(probe.facts())?;
-        let Resource::Service(name) = resource else { unreachable!("{resource} is no service") };
+        let Resource::Service(name) = resource else { resource.is_misplaced() };
         look(probe, name)?.state(|| is_linked(probe, name))
     }
 
@@ -56,7 +59,7 @@ impl Family for Services {
                 Change { resource: Resource::Service(name), after: State::Service(after), .. } => {
                     manager::bring(tools, name, after)?;
                 }
-                other => unreachable!("a service has a service's states, not {other:?}"),
+                other => other.resource.is_misplaced(),
             }
         }
         Ok(())
@@ -92,6 +95,28 @@ pub fn look(probe: &Probe, name: &str) -> Result<Unit, Halt> {
 pub fn inspect(now: &mut dyn View, name: &str) -> Result<Unit, Halt> {
     let output = now.ask(&unit::question(name))?;
     Unit::read(name, &output)
+}
+
+/// The units that a stop of this one stops as well, those that need the others first. A target runs nothing: it is left out,
+/// and those that go with it are not.
+pub fn dependents(now: &mut dyn View, name: &str) -> Result<Vec<String>, Halt> {
+    let mut found = vec![name.to_owned()];
+    let mut asked = 0;
+    while asked < found.len() {
+        let output = now.ask(&unit::needed_by(&found[asked..]))?;
+        asked = found.len();
+        for unit in output.stdout.text.split_whitespace() {
+            if !found.iter().any(|known| known == unit) {
+                found.push(unit.to_owned());
+            }
+        }
+        if found.len() > DEPENDENTS_MAX {
+            return Err(Halt::Failed(format!("more than {DEPENDENTS_MAX} other units would be stopped with {name}")));
+        }
+    }
+    found.retain(|unit| unit != name && !unit.ends_with(".target"));
+    found.reverse();
+    Ok(found)
 }
 
 /// Whether anything starts a unit at boot: a link in one of the folders `*.wants`, `*.requires`, `*.upholds`.

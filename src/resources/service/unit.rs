@@ -45,6 +45,13 @@ pub(super) fn question(name: &str) -> CommandSpec {
     program::look(["systemctl", "show", "-p", PROPERTIES, "--", name])
 }
 
+/// The call that asks which units a stop of these spreads to (systemd.unit(5)), a word each.
+pub(super) fn needed_by(names: &[String]) -> CommandSpec {
+    let ask =
+        ["systemctl", "show", "--value", "-p", "RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo", "--"];
+    program::look(ask.into_iter().chain(names.iter().map(String::as_str)))
+}
+
 impl Unit {
     /// Reads the answer.
     pub(super) fn read(name: &str, output: &Output) -> Result<Unit, Halt> {
