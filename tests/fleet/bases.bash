@@ -96,6 +96,7 @@ disguise() { # DIR NAME
   printf 'ID=%s\nNAME="%s look-alike"\nPRETTY_NAME="%s look-alike"\nVERSION_ID=1\n' $id $id $id >"$dir/etc/os-release"
   rm -f "$dir/etc/debian_version" "$dir"/usr/bin/apt* "$dir"/usr/bin/dpkg*
   mkdir -p "$dir"/etc/{rpm,yum.repos.d,zypp/repos.d} "$dir/var/lib/rpm"
+  rm -rf "$dir"/etc/zypp/systemCheck* # zypper would miss a package of the name of glibc
   echo '%_dbpath /var/lib/rpm' >"$dir/etc/rpm/macros" # Debian's rpm would use ~/.rpmdb
   printf '[fleet]\nname=fleet\nbaseurl=file:///srv/repo/rpm\nenabled=1\ngpgcheck=0\n' |
     tee "$dir/etc/yum.repos.d/fleet.repo" >"$dir/etc/zypp/repos.d/fleet.repo"
