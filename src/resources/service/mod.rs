@@ -97,8 +97,8 @@ pub fn inspect(now: &mut dyn View, name: &str) -> Result<Unit, Halt> {
     Unit::read(name, &output)
 }
 
-/// The units that a stop of this one stops as well, those that need the others first. A target runs nothing: it is left out,
-/// and those that go with it are not.
+/// The units that a stop of this one stops as well, those that need the others first. What runs nothing, or cannot be started
+/// again (the scope of a login), is left out; those that go with it are not.
 pub fn dependents(now: &mut dyn View, name: &str) -> Result<Vec<String>, Halt> {
     let mut found = vec![name.to_owned()];
     let mut asked = 0;
@@ -114,7 +114,8 @@ pub fn dependents(now: &mut dyn View, name: &str) -> Result<Vec<String>, Halt> {
             return Err(Halt::Failed(format!("more than {DEPENDENTS_MAX} other units would be stopped with {name}")));
         }
     }
-    found.retain(|unit| unit != name && !unit.ends_with(".target"));
+    let is_kept = |unit: &str| ![".target", ".slice", ".scope"].iter().any(|kind| unit.ends_with(kind));
+    found.retain(|unit| unit != name && is_kept(unit));
     found.reverse();
     Ok(found)
 }
