@@ -329,8 +329,10 @@ impl Script<'_> {
         let mut desk = Contents::default();
         spec.prepare(&mut desk).unwrap();
         for (content, bytes) in desk.0 {
-            for (nth, piece) in bytes.chunks(CHUNK_BYTES).enumerate() {
-                let offset = (nth * CHUNK_BYTES) as u64;
+            // An empty content is one empty piece.
+            for offset in (0..bytes.len().max(1)).step_by(CHUNK_BYTES) {
+                let piece = &bytes[offset..bytes.len().min(offset + CHUNK_BYTES)];
+                let offset = offset as u64;
                 self.lines.push(&ToAgent::Blob(BlobChunk { content, offset, piece: Piece::packed(piece.to_vec()) }));
             }
         }
