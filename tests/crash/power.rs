@@ -4,16 +4,7 @@
 mod calls;
 mod disk;
 
-use std::{
-    collections::HashSet,
-    io::Write,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-    time::Instant,
-};
+use std::{collections::HashSet, io::Write, thread, time::Instant};
 
 use rollbook::{
     agent::{self, Machine as AgentsMachine},
@@ -69,25 +60,44 @@ struct Found {
 /// Plays all of it: how many disks were looked at, and what went wrong. Prints what was done.
 pub(crate) fn play(ground: &Ground, sample: &Sample) -> (usize, Vec<String>) {
     let began = Instant::now();
-    let (mut failures, mut played, mut places, mut whole) = (Vec::new(), 0, 0, 0);
-    for scenario in [&STAYS, &BACK] {
-        let reference = reference(ground, scenario);
-        let judge = Judge { scenario, reference: &reference, refused: false };
-        let mut traced = trace(ground, scenario, sample.seed);
-        (places, whole) = (places + traced.places, whole + traced.whole);
-        let chosen = sample.disks().min(traced.found.len());
-        for at in 0..chosen {
-            let other = at + traced.dice.below(traced.found.len() - at);
-            traced.found.swap(at, other);
-        }
-        played += chosen;
-        failures.extend(judge_all(ground, &judge, &traced.found[..chosen]));
-    }
+    // The disks of one scenario are of one run: side by side, each recovery would end what another one's run has at work.
+    let played = thread::scope(|scope| {
+        let plays = [&STAYS, &BACK].map(|scenario| scope.spawn(move || play_one(ground, scenario, sample)));
+        plays.map(|play| play.join().unwrap())
+    });
+    let sum = |of: fn(&Played) -> usize| played.iter().map(of).sum::<usize>();
+    let (disks, places, whole) = (sum(|one| one.disks), sum(|one| one.places), sum(|one| one.whole));
+    let failures: Vec<String> = played.into_iter().flat_map(|one| one.failures).collect();
     let (seconds, failed) = (began.elapsed().as_secs(), failures.len());
     println!(
-        "crash: {played} disks after the power went at {places} places, in every way at {whole}, {failed} failed, {seconds} s"
+        "crash: {disks} disks after the power went at {places} places, in every way at {whole}, {failed} failed, {seconds} s"
     );
-    (played, failures)
+    (disks, failures)
+}
+
+/// What came of a scenario.
+struct Played {
+    disks: usize,
+    places: usize,
+    whole: usize,
+    failures: Vec<String>,
+}
+
+fn play_one(ground: &Ground, scenario: &'static Scenario, sample: &Sample) -> Played {
+    let reference = reference(ground, scenario);
+    let judge = Judge { scenario, reference: &reference, refused: false };
+    let mut traced = trace(ground, scenario, sample.seed);
+    let disks = sample.disks().min(traced.found.len());
+    for at in 0..disks {
+        let other = at + traced.dice.below(traced.found.len() - at);
+        traced.found.swap(at, other);
+    }
+    let failed = |found: &Found| {
+        let why = recovered(ground, &judge, found).err()?;
+        Some(format!("{}, power gone before {}: {why}", scenario.name, found.at))
+    };
+    let failures = traced.found[..disks].iter().filter_map(failed).collect();
+    Played { disks, places: traced.places, whole: traced.whole, failures }
 }
 
 /// What a run may leave on the disk at each of its moments.
@@ -142,25 +152,6 @@ impl Traced {
             }
         }
     }
-}
-
-fn judge_all(ground: &Ground, judge: &Judge<'_>, found: &[Found]) -> Vec<String> {
-    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = || {
-        while let Some(found) = found.get(next.fetch_add(1, Ordering::SeqCst)) {
-            if let Err(why) = recovered(ground, judge, found) {
-                failures
-                    .lock()
-                    .unwrap()
-                    .push(format!("{}, power gone before {}: {why}", judge.scenario.name, found.at));
-            }
-        }
-    };
-    thread::scope(|scope| {
-        let workers = thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        (0..workers).for_each(|_| drop(scope.spawn(work)));
-    });
-    failures.into_inner().unwrap()
 }
 
 /// Recovers a disk as it was found, and judges what comes of it.
