@@ -20,23 +20,32 @@ const AS_ROOT: &str = "  - shell: '[ \"$(id -u)\" = 0 ]'\n";
 /// Fails if root carries it out. It names nobody: the name of `ops` is a password.
 const NOT_AS_ROOT: &str = "  - shell: '[ \"$(id -u)\" != 0 ]'\n";
 
+/// `ops` gives its password for sudo, then none.
+fn right_and_missing_passwords(host: &Host, lines: &str) {
+    let controller = Controller::of_inventory(host, lines).where_is("ROLLBOOK_BECOME_PASSWORD", "ops");
+    controller.apply(controller.runbook(AS_ROOT), &[]).ended(0);
+    let controller = Controller::of_inventory(host, lines);
+    controller.apply(controller.runbook(AS_ROOT), &[]).ended(5).with("sudo wants a password, and there is none");
+}
+
+/// `ops` gives a wrong one, and it is not told.
+fn a_wrong_password(host: &Host, lines: &str) {
+    let controller = Controller::of_inventory(host, lines).where_is("ROLLBOOK_BECOME_PASSWORD", "wrong-as-can-be");
+    let said = controller.apply(controller.runbook(AS_ROOT), &[]).ended(5);
+    said.with("sudo does not accept the password");
+    assert!(!said.0.contains("wrong-as-can-be"), "{}", said.0);
+}
+
 #[test]
 #[ignore = "needs the fleet: tests/run"]
 fn passwords_for_sudo() {
     let host = host(Kind::Hardened);
     let lines = by_key(&host, "user: ops, become: true");
-    let controller = Controller::of_inventory(&host, &lines).where_is("ROLLBOOK_BECOME_PASSWORD", "ops");
-    controller.apply(controller.runbook(AS_ROOT), &[]).ended(0);
-
-    let controller = Controller::of_inventory(&host, &lines);
-    controller.apply(controller.runbook(AS_ROOT), &[]).ended(5).with("sudo wants a password, and there is none");
+    right_and_missing_passwords(&host, &lines);
 
     let failures = "journalctl -q -t sudo | grep -c 'incorrect password attempt' || true";
     let before: u32 = host.sh(failures).trim().parse().unwrap();
-    let controller = Controller::of_inventory(&host, &lines).where_is("ROLLBOOK_BECOME_PASSWORD", "wrong-as-can-be");
-    let said = controller.apply(controller.runbook(AS_ROOT), &[]).ended(5);
-    said.with("sudo does not accept the password");
-    assert!(!said.0.contains("wrong-as-can-be"), "{}", said.0);
+    a_wrong_password(&host, &lines);
     support::until("sudo notes it", std::time::Duration::from_secs(20), || {
         host.sh(failures).trim().parse::<u32>().unwrap() > before
     });
@@ -68,16 +77,8 @@ fn passwords_for_sudo_rs() {
     host.sh("chown root: /usr/bin/sudo; chmod 4755 /usr/bin/sudo");
     assert!(host.sh("sudo --version").starts_with("sudo-rs"));
     let lines = by_key(&host, "user: ops, become: true");
-    let with = |password: &str| Controller::of_inventory(&host, &lines).where_is("ROLLBOOK_BECOME_PASSWORD", password);
-
-    let controller = with("ops");
-    controller.apply(controller.runbook(AS_ROOT), &[]).ended(0);
-    let controller = Controller::of_inventory(&host, &lines);
-    controller.apply(controller.runbook(AS_ROOT), &[]).ended(5).with("sudo wants a password, and there is none");
-    let controller = with("wrong-as-can-be");
-    let said = controller.apply(controller.runbook(AS_ROOT), &[]).ended(5);
-    said.with("sudo does not accept the password");
-    assert!(!said.0.contains("wrong-as-can-be"), "{}", said.0);
+    right_and_missing_passwords(&host, &lines);
+    a_wrong_password(&host, &lines);
 
     for (login, reason) in [
         ("user: ops, become: nosuch, become_password: ops", "there is no such user on the target to become"),

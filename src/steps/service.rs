@@ -99,13 +99,7 @@ impl Kind for Service {
             // Names other than a unit's own cannot be enabled.
             let own = if unit.id.is_empty() || unit.is_missing() { name.clone() } else { unit.id };
             if found.active && !wanted.active {
-                for dependent in services::dependents(now, &own)? {
-                    let state = observe(now, &dependent)?;
-                    if state.active {
-                        let stopped = ServiceState { active: false, ..state };
-                        decision = decision.bring(Resource::Service(dependent), State::Service(stopped));
-                    }
-                }
+                decision = stop_dependents(decision, now, &own)?;
             }
             decision = decision.bring(Resource::Service(own), State::Service(wanted));
         }
@@ -124,6 +118,18 @@ fn observe(now: &mut dyn View, name: &str) -> Result<ServiceState, Halt> {
         State::Service(state) => Ok(state),
         _ => resource.is_misplaced(),
     }
+}
+
+/// Adds the stops that a service's own spreads to.
+fn stop_dependents(mut decision: Decision, now: &mut dyn View, name: &str) -> Result<Decision, Halt> {
+    for dependent in services::dependents(now, name)? {
+        let state = observe(now, &dependent)?;
+        if state.active {
+            let stopped = ServiceState { active: false, ..state };
+            decision = decision.bring(Resource::Service(dependent), State::Service(stopped));
+        }
+    }
+    Ok(decision)
 }
 
 impl Service {

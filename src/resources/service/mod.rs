@@ -104,6 +104,9 @@ pub fn dependents(now: &mut dyn View, name: &str) -> Result<Vec<String>, Halt> {
     let mut asked = 0;
     while asked < found.len() {
         let output = now.ask(&unit::needed_by(&found[asked..]))?;
+        if !output.succeeded() {
+            return Err(unit::silent(name, &output));
+        }
         asked = found.len();
         for unit in output.stdout.text.split_whitespace() {
             if !found.iter().any(|known| known == unit) {

@@ -56,7 +56,7 @@ impl Unit {
     /// Reads the answer.
     pub(super) fn read(name: &str, output: &Output) -> Result<Unit, Halt> {
         if !output.succeeded() || !output.stdout.text.contains("LoadState=") {
-            return Err(Halt::Failed(format!("systemd does not say how {name} is: {}", program::last_words(output))));
+            return Err(silent(name, output));
         }
         Ok(Unit::parse(&output.stdout.text))
     }
@@ -114,6 +114,11 @@ impl Unit {
         };
         Ok(ServiceState { enabled, masked, active: self.is_up() })
     }
+}
+
+/// systemd does not answer what was asked of a unit.
+pub(super) fn silent(name: &str, output: &Output) -> Halt {
+    Halt::Failed(format!("systemd does not say how {name} is: {}", program::last_words(output)))
 }
 
 /// The text in quotes of `org.freedesktop.systemd1.NoSuchUnit "Unit x.service not found."`
